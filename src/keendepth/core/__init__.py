@@ -1,0 +1,1 @@
+"""Depth types and the mathematics of depth: numpy and scipy only."""

@@ -1,0 +1,353 @@
+"""The core types: a depth map that knows its kind, unit, camera and origin, and the image it belongs to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Shaped, UInt8
+
+from keendepth.core import align, geometry
+
+
+class KindError(TypeError):
+    """An operation that this kind of depth does not allow. The message names the way out."""
+
+
+class DepthKind(StrEnum):
+    """What the numbers of a depth map mean."""
+
+    METRIC = "metric"  # z in metres
+    SCALE_INVARIANT = "scale_invariant"  # z up to one unknown factor
+    AFFINE_INVARIANT = "affine_invariant"  # z up to an unknown factor and offset
+    DISPARITY = "disparity"  # 1/z up to an unknown factor and offset; near is large
+
+    @property
+    def unit(self) -> str:
+        """The unit a file records: "m" for METRIC, else "1" (no unit)."""
+        return "m" if self is DepthKind.METRIC else "1"
+
+    @property
+    def positive(self) -> bool:
+        """Whether values must be above zero (a ratio of two of them means something)."""
+        return self in (DepthKind.METRIC, DepthKind.SCALE_INVARIANT)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one should know of a model before using it; travels with its weights and its outputs."""
+
+    name: str
+    summary: str
+    license: str
+    paper: str = ""
+    kind: DepthKind | None = None  # None: keeps the kind it is given (refiners)
+    trained_on: str = ""
+    fails_on: str = ""
+    parameters: int = 0
+    native_size: tuple[int, int] | None = None  # (height, width) of the network's input
+    sha256: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera in pixels. The centre of the top-left pixel is (0.5, 0.5); `source` says where it came from."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    source: str = "given"
+
+    def __post_init__(self) -> None:
+        for name in ("fx", "fy", "width", "height"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"camera: {name} must be a positive number, found {value}")
+        if not (math.isfinite(self.cx) and math.isfinite(self.cy)):
+            raise ValueError(f"camera: the principal point must be finite, found ({self.cx}, {self.cy})")
+
+    @classmethod
+    def from_focal(cls, focal: float, width: int, height: int, source: str = "given") -> Self:
+        """Square pixels with the principal point in the middle; `focal` in pixels."""
+        return cls(float(focal), float(focal), width / 2, height / 2, width, height, source)
+
+    @classmethod
+    def from_fov(cls, degrees: float, width: int, height: int, source: str = "given") -> Self:
+        """From the horizontal field of view in degrees."""
+        if not 0 < degrees < 180:
+            raise ValueError(f"camera: the field of view must lie between 0 and 180 degrees, found {degrees}")
+        return cls.from_focal(width / (2 * math.tan(math.radians(degrees) / 2)), width, height, source)
+
+    @classmethod
+    def from_35mm(cls, focal_mm: float, width: int, height: int, source: str = "exif") -> Self:
+        """From the 35 mm equivalent focal length, over the diagonal of a 36 x 24 mm frame (Depth Pro's formula)."""
+        return cls.from_focal(focal_mm * math.hypot(width, height) / math.hypot(36, 24), width, height, source)
+
+    @classmethod
+    def from_opencv(cls, K: Any, width: int, height: int, source: str = "given") -> Self:
+        """From a 3x3 matrix whose pixel centres are whole numbers, as OpenCV, Open3D, ROS and most data sets have it."""
+        K = np.asarray(K, dtype=np.float64)
+        if K.shape[0] < 3 or K.ndim != 2 or K.shape[1] < 3:
+            raise ValueError(f"camera: expected a 3x3 matrix, found shape {K.shape}")
+        return cls(K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, width, height, source)
+
+    @property
+    def K(self) -> Float64[np.ndarray, "3 3"]:
+        """The 3x3 matrix in this package's convention (pixel centres at halves)."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
+
+    @property
+    def K_opencv(self) -> Float64[np.ndarray, "3 3"]:
+        """The 3x3 matrix with pixel centres at whole numbers (OpenCV, Open3D, ROS)."""
+        return self.K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+
+    @property
+    def fov_degrees(self) -> float:
+        """Horizontal field of view in degrees."""
+        return math.degrees(2 * math.atan(self.width / (2 * self.fx)))
+
+    def resized(self, height: int, width: int) -> Camera:
+        sx, sy = width / self.width, height / self.height
+        return replace(
+            self, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy, width=width, height=height
+        )
+
+    def cropped(self, top: int, left: int, height: int, width: int) -> Camera:
+        return replace(self, cx=self.cx - left, cy=self.cy - top, width=width, height=height)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An upright sRGB picture."""
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    camera: Camera | None = None
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        rgb = np.asarray(self.rgb)
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise ValueError(
+                f"image: expected uint8 [h w 3] with at least one pixel, found {rgb.dtype} {list(rgb.shape)}"
+            )
+        object.__setattr__(self, "rgb", _frozen(rgb))
+        _check_camera(self.camera, rgb.shape[:2])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def resized(self, height: int, width: int) -> Image:
+        """Anti-aliased resize; the camera follows."""
+        if (height, width) == self.size:
+            return self
+        rgb = geometry.resize(self.rgb, (height, width))
+        camera = self.camera.resized(height, width) if self.camera else None
+        return Image(np.clip(np.rint(rgb), 0, 255).astype(np.uint8), camera, self.name)
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What a refiner did to a depth map: how strongly, and the scale and shift by which it drifted from its input."""
+
+    name: str
+    strength: float
+    residual_scale: float  # 1 = the input's scale was kept
+    residual_shift: float  # in the map's own unit; 0 = kept
+
+
+@dataclass(frozen=True, eq=False)
+class DepthMap:
+    """Depth with its meaning. NaN = unknown, +inf = sky (infinitely far, in every kind); the array is read-only."""
+
+    values: Float32[np.ndarray, "h w"]
+    kind: DepthKind
+    camera: Camera | None = None
+    source: Card | None = None
+    refinement: Refinement | None = None
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values)
+        if values.ndim != 2 or 0 in values.shape or values.dtype.kind not in "fiu":
+            raise ValueError(
+                f"depth: expected numbers [h w] with at least one pixel, found {values.dtype} {list(values.shape)}"
+            )
+        with np.errstate(
+            over="ignore"
+        ):  # a float64 too large for float32 becomes +inf, which is what "infinitely far" means
+            values = np.ascontiguousarray(values, dtype=np.float32)
+        object.__setattr__(self, "values", _frozen(values))
+        object.__setattr__(self, "kind", DepthKind(self.kind))
+        lowest = np.nanmin(values) if not np.isnan(values).all() else 1.0
+        if lowest == -np.inf:
+            raise ValueError("depth: found -inf; write unknown pixels as NaN and sky as +inf")
+        if self.kind.positive and lowest <= 0:
+            raise ValueError(
+                f"depth: {self.kind} values must be above 0, found {lowest}; "
+                "write unknown pixels as NaN (DepthMap.from_sensor does)"
+            )
+        _check_camera(self.camera, values.shape)
+
+    @classmethod
+    def from_sensor(cls, values: Any, metres_per_unit: float = 1.0, camera: Camera | None = None) -> Self:
+        """A metric map from sensor values in which 0, negative and NaN mean unknown."""
+        values = np.asarray(values, dtype=np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            metres = (values * metres_per_unit).astype(np.float32)
+            return cls(np.where(metres > 0, metres, np.float32(np.nan)), DepthKind.METRIC, camera)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def valid(self) -> Bool[np.ndarray, "h w"]:
+        """True where the value is a finite number (neither unknown nor sky)."""
+        return np.isfinite(self.values)
+
+    @property
+    def sky(self) -> Bool[np.ndarray, "h w"]:
+        """True where the pixel is infinitely far."""
+        return np.isposinf(self.values)
+
+    @property
+    def unit(self) -> str:
+        return self.kind.unit
+
+    def with_values(self, values: Shaped[np.ndarray, "h w"]) -> DepthMap:
+        """The same kind and origin with other values; the camera follows a change of size."""
+        camera = self.camera
+        if camera and (camera.height, camera.width) != values.shape:
+            camera = camera.resized(*values.shape)
+        return replace(self, values=values, camera=camera)
+
+    def resized(self, height: int, width: int, method: str = "linear") -> DepthMap:
+        """Resize by "nearest", "linear" or "cubic" (anti-aliased when shrinking); unknown pixels and sky stay apart."""
+        if (height, width) == self.size:
+            return self
+        return self.with_values(geometry.resize_depth(self.values, (height, width), method))
+
+    def inverse(self) -> Float32[np.ndarray, "h w"]:
+        """Values that grow towards the camera, for viewing and for edges: 1/z, disparity as it is, affine z negated; sky is the smallest."""
+        if self.kind.positive:
+            return 1 / self.values
+        near = self.values if self.kind is DepthKind.DISPARITY else -self.values
+        floor = near[self.valid].min() if self.valid.any() else np.float32(0)
+        return np.where(self.sky, floor, near)
+
+    # Kinds convert only by the methods below.
+
+    def to_disparity(self) -> DepthMap:
+        """1/z. Allowed where z is known up to a factor; sky stays sky."""
+        if self.kind is DepthKind.DISPARITY:
+            return self
+        if not self.kind.positive:
+            raise KindError(
+                f"{self.kind} depth has an unknown offset, so 1/z is undefined: "
+                "first give it one with .with_scale_and_shift(scale, shift) or .aligned_to(reference)"
+            )
+        return replace(
+            self, values=np.where(self.sky, np.inf, 1 / self.values).astype(np.float32), kind=DepthKind.DISPARITY
+        )
+
+    def with_scale(self, scale: float) -> DepthMap:
+        """METRIC from SCALE_INVARIANT (or a METRIC map corrected): values times `scale` are metres."""
+        if not self.kind.positive:
+            raise KindError(
+                f"{self.kind} depth needs more than a scale: use .with_scale_and_shift(scale, shift) or .aligned_to(reference)"
+            )
+        return replace(self, values=self.values * np.float32(scale), kind=DepthKind.METRIC)
+
+    def with_scale_and_shift(self, scale: float, shift: float) -> DepthMap:
+        """METRIC from any kind: z = scale * value + shift, and for DISPARITY 1/z = scale * value + shift. What comes out behind the camera is unknown (NaN)."""
+        with np.errstate(divide="ignore"):
+            mapped = np.float64(scale) * self.values + shift
+            metres = (
+                np.where(mapped > 0, 1 / mapped, np.nan)
+                if self.kind is DepthKind.DISPARITY
+                else np.where(mapped > 0, mapped, np.nan)
+            )
+        return replace(self, values=np.where(self.sky, np.inf, metres).astype(np.float32), kind=DepthKind.METRIC)
+
+    def metric_from_stereo(self, focal: float, baseline: float, offset: float = 0.0) -> DepthMap:
+        """METRIC from a stereo disparity in pixels: z = focal * baseline / (disparity + offset); focal in pixels, baseline in metres."""
+        if self.kind is not DepthKind.DISPARITY:
+            raise KindError(f"metric_from_stereo needs disparity in pixels, found {self.kind} depth")
+        return self.with_scale_and_shift(1 / (focal * baseline), offset / (focal * baseline))
+
+    def aligned_to(self, reference: DepthMap, method: str = "scale_shift") -> DepthMap:
+        """This map in the reference's kind and unit, by the best fit over the pixels that both know.
+
+        `method`: "scale", "scale_shift", "median" or "trimmed" (see `core.align`). The fit is made in 1/z when this map is disparity.
+        """
+        target = reference.resized(*self.size, method="nearest")
+        if self.kind is DepthKind.DISPARITY or target.kind is DepthKind.DISPARITY:
+            target = target.to_disparity()
+            own = self.to_disparity()
+        else:
+            own = self
+        shared = own.valid & target.valid
+        scale, shift = align.fit(
+            own.values[shared].astype(np.float64), target.values[shared].astype(np.float64), method
+        )
+        if reference.kind is DepthKind.METRIC:
+            return own.with_scale_and_shift(scale, shift)
+        values = np.float64(scale) * own.values + shift
+        if reference.kind.positive:
+            values = np.where(own.sky, np.inf, 1 / values if own.kind is DepthKind.DISPARITY else values)
+            values = np.where(values > 0, values, np.nan)
+        elif reference.kind is DepthKind.AFFINE_INVARIANT and own.kind is DepthKind.DISPARITY:
+            raise KindError(
+                "disparity cannot be fitted to affine-invariant depth: give either one a metric reference first"
+            )
+        return replace(own, values=values.astype(np.float32), kind=reference.kind)
+
+    def points(self) -> Float32[np.ndarray, "h w 3"]:
+        """3-D points in metres, OpenCV axes (x right, y down, z forward); NaN where unknown or sky. Needs METRIC depth and a camera."""
+        self.require(DepthKind.METRIC, "a point cloud")
+        if self.camera is None:
+            raise ValueError(
+                "points: this depth map has no camera; give it one with Camera.from_fov(degrees, width, height), "
+                "or --fov / --focal on the command line"
+            )
+        z = np.where(self.valid, self.values, np.float32(np.nan))
+        rays = geometry.pixel_rays(*self.size, self.camera.K).astype(np.float32)
+        return geometry.unproject(z, rays)
+
+    def require(self, kind: DepthKind, purpose: str) -> None:
+        """Raise KindError unless this map is of `kind`; `purpose` says what it was wanted for."""
+        if self.kind is not kind:
+            ways = {
+                DepthKind.SCALE_INVARIANT: ".with_scale(metres_per_unit)",
+                DepthKind.AFFINE_INVARIANT: ".with_scale_and_shift(scale, shift)",
+                DepthKind.DISPARITY: ".with_scale_and_shift(scale, shift) or, for stereo, .metric_from_stereo(focal, baseline)",
+            }
+            raise KindError(
+                f"{purpose} needs {kind} depth, found {self.kind}: "
+                f"convert it with {ways.get(self.kind, '.to_disparity()')} or .aligned_to(a metric map)"
+            )
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    """A read-only view, so that a map shared by several owners stays what it was."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _check_camera(camera: Camera | None, size: tuple[int, ...]) -> None:
+    if camera is not None and (camera.height, camera.width) != tuple(size):
+        raise ValueError(
+            f"camera is for {camera.width} x {camera.height} pixels, the picture has {size[1]} x {size[0]}: use camera.resized(height, width)"
+        )
