@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from scipy import ndimage
 
 # A jump of 5 % between neighbours parts two surfaces for viewing and meshing (ours; Depth Pro's metric starts at the same ratio).
 JUMP_RATIO = 1.05
@@ -12,6 +11,8 @@ JUMP_RATIO = 1.05
 
 def gradient_magnitude(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """|Sobel_x| + |Sobel_y| over 8, the scalar edge label of SDDR's released code; replicated borders."""
+    from scipy import ndimage  # late, for a quick start
+
     across = ndimage.sobel(values, axis=1, mode="nearest")
     down = ndimage.sobel(values, axis=0, mode="nearest")
     return (np.abs(across) + np.abs(down)) / 8
@@ -57,6 +58,8 @@ def top_share(values: Float[np.ndarray, "h w"], share: float) -> Bool[np.ndarray
 
 def boundary_distance(edge: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Euclidean distance in pixels to the nearest edge pixel; +inf everywhere when there is none."""
+    from scipy import ndimage
+
     if not edge.any():
         return np.full(edge.shape, np.inf)
     return ndimage.distance_transform_edt(~edge)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
-from scipy import sparse
+from jaxtyping import Bool, Float32, Shaped
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
+# scipy's parts are imported by the functions that use them: the command line must list models without them (0.2 s).
 # In this package the centre of the top-left pixel is (0.5, 0.5), so a resize is a plain scaling of coordinates.
 
 
@@ -69,6 +72,8 @@ KERNELS = {
 
 def resize_matrix(n_in: int, n_out: int, method: str = "linear") -> sparse.csr_array:
     """Sparse [n_out n_in] matrix that resamples one axis; rows sum to 1; kernels widen when shrinking, so nothing aliases."""
+    from scipy import sparse
+
     if method not in KERNELS:
         raise ValueError(f"resize: unknown method {method!r}; known: {', '.join(KERNELS)}")
     scale = n_in / n_out
@@ -98,6 +103,8 @@ def _area_matrix(n_in: int, n_out: int) -> sparse.csr_array:
 
 
 def _csr(weights: np.ndarray, taps: np.ndarray, n_in: int) -> sparse.csr_array:
+    from scipy import sparse
+
     n_out, width = taps.shape
     matrix = sparse.csr_array(
         (weights.astype(np.float32).ravel(), taps.ravel(), np.arange(n_out + 1) * width), shape=(n_out, n_in)
@@ -164,3 +171,11 @@ def _pick(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     rows = np.minimum(((np.arange(size[0]) + 0.5) * (values.shape[0] / size[0])).astype(int), values.shape[0] - 1)
     columns = np.minimum(((np.arange(size[1]) + 0.5) * (values.shape[1] / size[1])).astype(int), values.shape[1] - 1)
     return values[rows[:, None], columns]
+
+
+def fill_nearest(values: Float32[np.ndarray, "h w"], holes: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """Pixels in `holes` take the value of the nearest pixel outside them, of which there must be one."""
+    from scipy import ndimage
+
+    nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]

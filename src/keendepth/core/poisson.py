@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy import fft
 
 
 def fuse(low: Float[np.ndarray, "h w"], high: Float[np.ndarray, "h w"], mu: float = 0.1) -> Float[np.ndarray, "h w"]:
@@ -14,7 +13,7 @@ def fuse(low: Float[np.ndarray, "h w"], high: Float[np.ndarray, "h w"], mu: floa
     """
     eigen = _laplacian_eigenvalues(low.shape, low.dtype)
     spectrum = (mu * _dct(low) + eigen * _dct(high)) / (mu + eigen)
-    return fft.idctn(spectrum, type=2, norm="ortho", workers=-1)
+    return _idct(spectrum)
 
 
 def fuse_weighted(
@@ -36,7 +35,8 @@ def fuse_weighted(
     gx = across * np.diff(high, axis=1) + flat * (1 - across) * np.diff(low, axis=1)
     gy = down * np.diff(high, axis=0) + flat * (1 - down) * np.diff(low, axis=0)
     right = data * low + _divergence(gx, gy, low.shape)
-    precondition = data.mean() + float(wx.mean() + wy.mean()) / 2 * _laplacian_eigenvalues(low.shape, low.dtype)
+    mean_weight = float(wx.sum() + wy.sum()) / max(wx.size + wy.size, 1)
+    precondition = data.mean() + mean_weight * _laplacian_eigenvalues(low.shape, low.dtype)
 
     def operator(x: np.ndarray) -> np.ndarray:
         return data * x + _divergence(wx * np.diff(x, axis=1), wy * np.diff(x, axis=0), x.shape)
@@ -66,7 +66,15 @@ def _laplacian_eigenvalues(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarra
 
 
 def _dct(values: np.ndarray) -> np.ndarray:
+    from scipy import fft  # late, for a quick start
+
     return fft.dctn(values, type=2, norm="ortho", workers=-1)
+
+
+def _idct(values: np.ndarray) -> np.ndarray:
+    from scipy import fft
+
+    return fft.idctn(values, type=2, norm="ortho", workers=-1)
 
 
 def _conjugate_gradient(operator, right, start, precondition, iterations):  # type: ignore[no-untyped-def]
@@ -74,7 +82,7 @@ def _conjugate_gradient(operator, right, start, precondition, iterations):  # ty
     x = start
     residual = right - operator(x)
     goal = 1e-10 * float((residual * residual).sum())
-    direction = z = fft.idctn(_dct(residual) / precondition, type=2, norm="ortho", workers=-1)
+    direction = z = _idct(_dct(residual) / precondition)
     rz = float((residual * z).sum())
     for _ in range(iterations):
         if rz <= 0 or float((residual * residual).sum()) <= goal:
@@ -83,7 +91,7 @@ def _conjugate_gradient(operator, right, start, precondition, iterations):  # ty
         step = rz / float((direction * moved).sum())
         x = x + step * direction
         residual = residual - step * moved
-        z = fft.idctn(_dct(residual) / precondition, type=2, norm="ortho", workers=-1)
+        z = _idct(_dct(residual) / precondition)
         rz, previous = float((residual * z).sum()), rz
         direction = z + (rz / previous) * direction
     return x

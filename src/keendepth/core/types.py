@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Float64, Shaped
 
 from keendepth.core import align, geometry
 
@@ -76,24 +76,24 @@ class Camera:
             raise ValueError(f"camera: the principal point must be finite, found ({self.cx}, {self.cy})")
 
     @classmethod
-    def from_focal(cls, focal: float, width: int, height: int, source: str = "given") -> Self:
+    def from_focal(cls, focal: float, width: int, height: int, source: str = "given") -> Camera:
         """Square pixels with the principal point in the middle; `focal` in pixels."""
         return cls(float(focal), float(focal), width / 2, height / 2, width, height, source)
 
     @classmethod
-    def from_fov(cls, degrees: float, width: int, height: int, source: str = "given") -> Self:
+    def from_fov(cls, degrees: float, width: int, height: int, source: str = "given") -> Camera:
         """From the horizontal field of view in degrees."""
         if not 0 < degrees < 180:
             raise ValueError(f"camera: the field of view must lie between 0 and 180 degrees, found {degrees}")
         return cls.from_focal(width / (2 * math.tan(math.radians(degrees) / 2)), width, height, source)
 
     @classmethod
-    def from_35mm(cls, focal_mm: float, width: int, height: int, source: str = "exif") -> Self:
+    def from_35mm(cls, focal_mm: float, width: int, height: int, source: str = "exif") -> Camera:
         """From the 35 mm equivalent focal length, over the diagonal of a 36 x 24 mm frame (Depth Pro's formula)."""
         return cls.from_focal(focal_mm * math.hypot(width, height) / math.hypot(36, 24), width, height, source)
 
     @classmethod
-    def from_opencv(cls, K: Any, width: int, height: int, source: str = "given") -> Self:
+    def from_opencv(cls, K: Any, width: int, height: int, source: str = "given") -> Camera:
         """From a 3x3 matrix whose pixel centres are whole numbers, as OpenCV, Open3D, ROS and most data sets have it."""
         K = np.asarray(K, dtype=np.float64)
         if K.shape[0] < 3 or K.ndim != 2 or K.shape[1] < 3:
@@ -129,7 +129,7 @@ class Camera:
 class Image:
     """An upright sRGB picture."""
 
-    rgb: UInt8[np.ndarray, "h w 3"]
+    rgb: np.ndarray  # uint8 [h w 3], checked below with a message for people
     camera: Camera | None = None
     name: str = "image"
 
@@ -170,7 +170,7 @@ class Refinement:
 class DepthMap:
     """Depth with its meaning. NaN = unknown, +inf = sky (infinitely far, in every kind); the array is read-only."""
 
-    values: Float32[np.ndarray, "h w"]
+    values: np.ndarray  # float32 [h w]; numbers of other types are converted
     kind: DepthKind
     camera: Camera | None = None
     source: Card | None = None
@@ -199,7 +199,7 @@ class DepthMap:
         _check_camera(self.camera, values.shape)
 
     @classmethod
-    def from_sensor(cls, values: Any, metres_per_unit: float = 1.0, camera: Camera | None = None) -> Self:
+    def from_sensor(cls, values: Any, metres_per_unit: float = 1.0, camera: Camera | None = None) -> DepthMap:
         """A metric map from sensor values in which 0, negative and NaN mean unknown."""
         values = np.asarray(values, dtype=np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -237,6 +237,13 @@ class DepthMap:
         if (height, width) == self.size:
             return self
         return self.with_values(geometry.resize_depth(self.values, (height, width), method))
+
+    def filled(self) -> DepthMap:
+        """Unknown pixels take the nearest known value; sky stays. A map without any known pixel is returned as it is."""
+        unknown = np.isnan(self.values)
+        if not unknown.any() or unknown.all():
+            return self
+        return self.with_values(geometry.fill_nearest(self.values, unknown))
 
     def inverse(self) -> Float32[np.ndarray, "h w"]:
         """Values that grow towards the camera, for viewing and for edges: 1/z, disparity as it is, affine z negated; sky is the smallest."""

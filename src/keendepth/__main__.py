@@ -1,0 +1,5 @@
+"""`python -m keendepth` is the `keendepth` command."""
+
+from keendepth.cli import main
+
+main()

@@ -1,0 +1,200 @@
+"""Any ONNX depth network as a predictor: a model file, a card that says how it is fed, ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from keendepth.core import geometry
+from keendepth.core.types import Card, DepthKind, DepthMap, Image
+from keendepth.predictors.card import CardError, ModelCard
+
+# The least value of a kind that must be above 0, for networks whose last layer can give 0: a millimetre, and for depth
+# without a unit a millionth of whatever the network's unit is.
+LEAST = {DepthKind.METRIC: 1e-3, DepthKind.SCALE_INVARIANT: 1e-6}
+
+
+class OnnxPredictor:
+    """Runs the network in `path` as `card` says; the file is opened, and checked against the card's sha256, at the first picture.
+
+    `card`: a ModelCard, a mapping, the path of a JSON or TOML file, or None for the one beside the model. `providers`: ONNX
+    Runtime's execution providers in order of preference, () for the CPU. `threads`: of one picture, 0 for all cores.
+    Raises CardError for a card it cannot use; FileNotFoundError, ValueError at the first picture for a model it cannot.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        card: ModelCard | Mapping[str, Any] | str | Path | None = None,
+        providers: Sequence[str] = (),
+        threads: int = 0,
+    ) -> None:
+        self.path = Path(path)
+        self.model = _model_card(card, self.path)
+        self.providers = tuple(providers)
+        self.threads = threads
+
+    @property
+    def card(self) -> Card:
+        return self.model.card
+
+    @property
+    def kind(self) -> DepthKind:
+        return DepthKind(self.card.kind)
+
+    def predict(self, image: Image, size: tuple[int, int] | None = None) -> DepthMap:
+        """Depth of `kind` at the picture's size, carrying its camera; NaN where the network gave no finite number.
+
+        `size`: the (height, width) to process at, rounded to the network's stride; None: the native one. Where the card knows
+        the focal length its metres hold for, they are scaled to the picture's camera, as in the canonical camera space of
+        Metric3D (Yin et al., ICCV 2023, section 3.1); a picture without a camera is taken for a crop of a training picture.
+        ValueError if the network cannot take `size`.
+        """
+        chosen = self.processing_size(image.size, size)
+        raw = self._run(self._tensor(image, chosen))
+        factor = self.model.output.scale * self._camera_factor(image, chosen)
+        depth = _clean(raw, factor, self.kind)
+        return DepthMap(geometry.resize_depth(depth, image.size), self.kind, image.camera, self.card)
+
+    def processing_size(self, photo: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
+        """The (height, width) the network sees for a photo of size `photo` when `size` is asked for."""
+        native = self.model.native_size(photo)
+        if size is None:
+            return native
+        if min(size) < 1:
+            raise ValueError(
+                f"{self.card.name}: the size to process at must be 1 x 1 or more, found {size[0]} x {size[1]}"
+            )
+        if self.model.input.stride:
+            return geometry.to_multiple(size, self.model.input.stride)
+        if tuple(size) != native:
+            raise ValueError(
+                f"{self.card.name}: this network takes {native[0]} x {native[1]} (height x width) only, "
+                f"asked for {size[0]} x {size[1]}: leave the size out, or choose a model whose card has a stride"
+            )
+        return native
+
+    def _camera_factor(self, image: Image, size: tuple[int, int]) -> float:
+        """How much farther things are than the network says: its focal length in this picture over the one it knows."""
+        if not self.model.input.focal:
+            return 1.0
+        focal = image.camera.fy if image.camera else self.model.assumed_focal(image.size)
+        return focal * size[0] / image.size[0] / self.model.input.focal
+
+    def _tensor(self, image: Image, size: tuple[int, int]) -> Float32[np.ndarray, "1 3 h w"]:
+        rule = self.model.input
+        low, high = rule.range
+        gain = np.float32(high - low) / np.float32(255) / np.asarray(rule.std, np.float32)
+        offset = (np.float32(low) - np.asarray(rule.mean, np.float32)) / np.asarray(rule.std, np.float32)
+        rgb = geometry.resize(image.rgb, size) * gain + offset
+        return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], dtype=np.float32)
+
+    def _run(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> Float32[np.ndarray, "h2 w2"]:
+        given = self._session.get_inputs()[0]
+        wanted = "float16" if given.type == "tensor(float16)" else "float32"
+        out = self._session.run([self._output], {given.name: tensor.astype(wanted, copy=False)})[0]
+        depth = _plane(np.asarray(out), self.path.name).astype(np.float32)
+        repeat = self.model.output.repeat
+        return np.ascontiguousarray(depth[::repeat, ::repeat])
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        self._check_file()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = (
+            3  # errors only: warnings there are about the graph, not about anything a user can do
+        )
+        providers = self._available(onnxruntime)
+        try:
+            session = onnxruntime.InferenceSession(self.path, options, providers=providers)
+        except Exception as error:  # ONNX Runtime has a class for each of a dozen failures, and no common one but this
+            raise ValueError(f"{self.path.name}: ONNX Runtime cannot load this model: {error}") from error
+        _check_input(session.get_inputs(), self.model, self.path.name)
+        return session
+
+    @cached_property
+    def _output(self) -> str:
+        names = [output.name for output in self._session.get_outputs()]
+        wanted = self.model.output.name or names[0]
+        if wanted not in names:
+            raise CardError(
+                f"{self.path.name}: the card's output.name is {wanted!r}, the network has {', '.join(names)}"
+            )
+        return wanted
+
+    def _check_file(self) -> None:
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.card.name}: no model file at {self.path}")
+        if self.card.sha256:
+            with self.path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != self.card.sha256.lower():
+                raise ValueError(
+                    f"{self.path.name} is not the file its card describes: expected sha256 {self.card.sha256}, "
+                    f"found {found}. Fetch it again, or correct the card if you changed the model"
+                )
+
+    def _available(self, onnxruntime: Any) -> list[str]:
+        have = onnxruntime.get_available_providers()
+        lacking = [name for name in self.providers if name not in have]
+        if lacking:
+            raise ValueError(
+                f"{self.card.name}: ONNX Runtime has no {', '.join(lacking)} here; it has {', '.join(have)}"
+            )
+        return list(self.providers or ("CPUExecutionProvider",))
+
+
+def _model_card(card: ModelCard | Mapping[str, Any] | str | Path | None, path: Path) -> ModelCard:
+    if isinstance(card, ModelCard):
+        return card
+    if isinstance(card, Mapping):
+        return ModelCard.from_dict(card)
+    if card is None:
+        toml = path.with_suffix(".toml")
+        card = toml if toml.is_file() else path.with_suffix(".json")
+    return ModelCard.read(card)
+
+
+def _check_input(inputs: Sequence[Any], model: ModelCard, name: str) -> None:
+    """Raise ValueError unless the network takes one picture, of the sizes that the card promises."""
+    shapes = ", ".join(f"{given.name} {given.shape}" for given in inputs)
+    side = list(inputs[0].shape)
+    if len(inputs) != 1 or len(side) != 4 or (isinstance(side[1], int) and side[1] != 3):
+        raise ValueError(f"{name}: expected a network with one input [1, 3, height, width], found {shapes}")
+    fixed = [length for length in side[2:] if isinstance(length, int)]
+    if fixed and model.input.stride:
+        raise CardError(
+            f"{name}: the card has input.stride, but the network's size is fixed: {shapes}; use native_size"
+        )
+    if fixed and tuple(side[2:]) != model.card.native_size:
+        raise CardError(f"{name}: the card's native_size is {model.card.native_size}, the network takes {shapes}")
+
+
+def _plane(out: np.ndarray, name: str) -> Shaped[np.ndarray, "h w"]:
+    """The one depth map in an output [1 1 h w], [1 h w 1], [1 h w] or [h w]."""
+    plane = out[0] if out.ndim in (3, 4) and out.shape[0] == 1 else out
+    if plane.ndim == 3 and 1 in (plane.shape[0], plane.shape[2]):
+        plane = plane[0] if plane.shape[0] == 1 else plane[..., 0]
+    if plane.ndim != 2 or 0 in plane.shape:
+        raise ValueError(
+            f"{name}: expected an output [1, 1, h, w], [1, h, w, 1], [1, h, w] or [h, w], found {list(out.shape)}"
+        )
+    return plane
+
+
+def _clean(raw: Float32[np.ndarray, "h w"], factor: float, kind: DepthKind) -> Float32[np.ndarray, "h w"]:
+    """Raw output times `factor`, above 0 where the kind must be; what is not finite is unknown."""
+    finite = np.isfinite(raw)
+    values = np.where(finite, raw, np.float32(0)) * np.float32(factor)
+    if kind in LEAST:
+        values = np.maximum(values, np.float32(LEAST[kind]))
+    return np.where(finite, values, np.float32(np.nan)).astype(np.float32)

@@ -1,0 +1,20 @@
+"""Shapes are checked at run time; `shared` is the folder of real pictures, where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("keendepth", "checker.typechecked")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real pictures and weights; a test that wants it is skipped where it is missing, as users do not have it."""
+    folder = Path(os.environ.get("KEENDEPTH_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the real pictures of ../shared, which this machine does not have")
+    return folder
