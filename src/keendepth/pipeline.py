@@ -145,9 +145,7 @@ def save(
     overwrite: bool = True,
 ) -> list[Path]:
     """Write `<stem><suffix>` for each of `kinds` (see `FILES`), each with its JSON description; returns the paths."""
-    unknown = [kind for kind in kinds if kind not in FILES]
-    if unknown:
-        raise ValueError(f"--save: unknown {', '.join(unknown)}; known: {', '.join(FILES)}")
+    check_savable(depth.kind, kinds)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for kind in kinds:
@@ -163,7 +161,10 @@ def save(
 
 
 def check_savable(kind: DepthKind, kinds: Sequence[str]) -> None:
-    """Raise before any work is done where a wanted file cannot hold this kind of depth."""
+    """Raise, before any work is done, where a wanted file is not known or cannot hold this kind of depth."""
+    unknown = [name for name in kinds if name not in FILES]
+    if unknown:
+        raise ValueError(f"--save: no file is called {', '.join(unknown)}; known: {', '.join(FILES)}")
     clouds = [name for name in kinds if name in ("ply", "glb")]
     if clouds and kind is not DepthKind.METRIC:
         raise KindError(

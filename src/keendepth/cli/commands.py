@@ -69,7 +69,7 @@ def split_lists(arguments: list[str]) -> list[str]:
     return [*out, "--save"] if arguments and arguments[-1] == "--save" else out
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(f"keendepth {__version__}")
         raise typer.Exit
@@ -78,8 +78,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     pass
 
@@ -156,10 +156,11 @@ def refine(
     load: Load = None,
 ) -> None:
     """Sharpen any depth map along its photo: same unit, same scale, the photo's size."""
-    from keendepth import io, pipeline
+    from keendepth import DepthKind, io, pipeline
 
     _load_all(load)
     pairs = _pairs(photo, depth)
+    pipeline.check_savable(DepthKind.METRIC, save)  # the names; the kind of each file is known when it is read
     batch = Batch(list(pairs), output, save, overwrite)
 
     def work(picture: Path, stem: Path) -> dict[str, Any]:

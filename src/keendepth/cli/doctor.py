@@ -13,7 +13,7 @@ import numpy as np
 from keendepth import __version__
 from keendepth.cli.batch import say
 
-BASE = ("numpy", "scipy", "pillow", "onnxruntime", "typer", "rich", "trimesh", "OpenEXR", "tifffile", "jaxtyping")
+BASE = ("numpy", "scipy", "pillow", "onnxruntime", "typer", "rich", "OpenEXR", "tifffile", "jaxtyping")
 EXTRAS = {
     "heic": ("pillow_heif", "iPhone photos (HEIC)"),
     "train": ("torch", "training and export"),
