@@ -45,20 +45,26 @@ def fit_scale_shift(values: Any, target: Any) -> tuple[float, float]:
     mean_v, mean_t = float(values.sum()) / n, float(target.sum()) / n
     spread = values - mean_v
     variance = float((spread * spread).sum()) / n
-    if variance <= 1e-12 * (mean_v * mean_v + 1e-12):
+    if _flat(mean_v, variance):
         return 1.0, mean_t - mean_v
     scale = float((spread * (target - mean_t)).sum()) / n / variance
     return scale, mean_t - scale * mean_v
 
 
 def fit_trimmed(values: Any, target: Any, keep: float = 0.8, rounds: int = 10) -> tuple[float, float]:
-    """Least trimmed squares: refit on the `keep` share with the smallest residuals, so that edges and outliers do not tilt the fit."""
+    """Least trimmed squares: refit on the `keep` share with the smallest residuals, so that edges and outliers do not tilt the fit.
+
+    Where that share has a single value (a wall that fills the picture), which cannot tell scale from shift, the fit before it stands.
+    """
     scale, shift = fit_scale_shift(values, target)
-    kept = max(2, int(keep * values.shape[0]))
+    kept = min(max(2, int(keep * values.shape[0])), values.shape[0])
     for _ in range(rounds):
         order = abs(scale * values + shift - target).argsort()[:kept]
-        previous = (scale, shift)
-        scale, shift = fit_scale_shift(values[order], target[order])
+        inliers, previous = values[order], (scale, shift)
+        mean = float(inliers.sum()) / kept
+        if _flat(mean, float(((inliers - mean) * (inliers - mean)).sum()) / kept):
+            break
+        scale, shift = fit_scale_shift(inliers, target[order])
         if abs(scale - previous[0]) <= 1e-9 * abs(scale) and abs(shift - previous[1]) <= 1e-9 * (abs(shift) + 1e-9):
             break
     return scale, shift
@@ -70,6 +76,11 @@ def median(values: Any) -> float:
     order = values[values.argsort()]
     n = order.shape[0]
     return (float(order[(n - 1) // 2]) + float(order[n // 2])) / 2
+
+
+def _flat(mean: float, variance: float) -> bool:
+    """Whether values with this mean and variance are one value, up to rounding."""
+    return variance <= 1e-12 * (mean * mean + 1e-12)
 
 
 def _require(values: Any, count: int) -> None:

@@ -10,7 +10,7 @@ JUMP_RATIO = 1.05
 
 
 def gradient_magnitude(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """|Sobel_x| + |Sobel_y| over 8, the scalar edge label of SDDR's released code; replicated borders."""
+    """|Sobel_x| + |Sobel_y| over 8, the scalar edge label of SDDR's released code; replicated borders; NaN at and next to NaN."""
     from scipy import ndimage  # late, for a quick start
 
     across = ndimage.sobel(values, axis=1, mode="nearest")
@@ -29,7 +29,7 @@ def depth_jumps(
 
 
 def _jump(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore"):
         steep = (a > ratio * b) | (b > ratio * a)
     one_known = np.isfinite(a) != np.isfinite(b)
     return steep | one_known
@@ -47,13 +47,16 @@ def depth_edges(depth: Float32[np.ndarray, "h w"], ratio: float = JUMP_RATIO) ->
 
 
 def top_share(values: Float[np.ndarray, "h w"], share: float) -> Bool[np.ndarray, "h w"]:
-    """The `share` of pixels with the largest values, by rank, so that ties never empty the mask; NaN is never chosen."""
-    flat = np.where(np.isnan(values), -np.inf, values).ravel()
-    count = round(share * np.count_nonzero(~np.isnan(values)))
-    chosen = np.zeros(flat.size, bool)
-    if count:
-        chosen[np.argsort(flat, kind="stable")[-count:]] = True
-    return chosen.reshape(values.shape)
+    """The `share` of pixels with the largest values, by rank, so that ties never empty the mask (the last ones win); NaN is never chosen."""
+    known = values[~np.isnan(values)]
+    count = min(round(share * known.size), known.size)
+    if count < 1:
+        return np.zeros(values.shape, bool)
+    threshold = np.partition(known, known.size - count)[known.size - count]
+    chosen = values > threshold
+    ties = np.flatnonzero(values == threshold)
+    chosen.flat[ties[ties.size - (count - np.count_nonzero(chosen)) :]] = True
+    return chosen
 
 
 def boundary_distance(edge: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -40,9 +40,10 @@ def project(points: Any, K: Any) -> tuple[Any, Any, Any]:
 
 
 def normals(points: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """Unit normals of a point map, towards the camera, from central differences; NaN next to unknown pixels."""
+    """Unit normals of a point map, towards the camera, from central differences; NaN at and next to unknown pixels."""
     across, down = np.gradient(points, axis=1), np.gradient(points, axis=0)
     normal = np.cross(down, across)
+    normal[np.isnan(points).any(-1)] = np.nan  # a central difference steps over its own pixel
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (normal / length).astype(np.float32)
@@ -59,14 +60,13 @@ def to_multiple(size: tuple[int, int], stride: int) -> tuple[int, int]:
     return max(stride, round(size[0] / stride) * stride), max(stride, round(size[1] / stride) * stride)
 
 
-KERNELS = {
-    "nearest": (0.0, None),
+METHODS = ("nearest", "linear", "cubic", "area")
+KERNELS = {  # (radius, weight at a distance below it)
     "linear": (1.0, lambda x: np.maximum(0, 1 - x)),
     "cubic": (
         2.0,
         lambda x: np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2),
     ),  # Keys, a = -0.5
-    "area": (0.5, None),
 }
 
 
@@ -74,8 +74,8 @@ def resize_matrix(n_in: int, n_out: int, method: str = "linear") -> sparse.csr_a
     """Sparse [n_out n_in] matrix that resamples one axis; rows sum to 1; kernels widen when shrinking, so nothing aliases."""
     from scipy import sparse
 
-    if method not in KERNELS:
-        raise ValueError(f"resize: unknown method {method!r}; known: {', '.join(KERNELS)}")
+    if method not in METHODS:
+        raise ValueError(f"resize: unknown method {method!r}; known: {', '.join(METHODS)}")
     scale = n_in / n_out
     if method == "nearest":
         index = np.minimum(((np.arange(n_out) + 0.5) * scale).astype(int), n_in - 1)
@@ -118,6 +118,7 @@ def resize(
     values: Shaped[np.ndarray, "h w *c"], size: tuple[int, int], method: str = "linear"
 ) -> Float32[np.ndarray, "h2 w2 *c"]:
     """Resize [h w] or [h w c] to (height, width) in float32; every value must be finite."""
+    _require_size(size)
     h, w = values.shape[:2]
     tail = values.shape[2:]
     out = np.ascontiguousarray(values, dtype=np.float32)
@@ -131,6 +132,11 @@ def resize(
     return np.ascontiguousarray(out).reshape(*size, *tail)
 
 
+def _require_size(size: tuple[int, int]) -> None:
+    if min(size) < 1:
+        raise ValueError(f"resize: height and width must be at least 1, found {size[0]} x {size[1]}")
+
+
 def _rows(values: np.ndarray, n_out: int, method: str) -> np.ndarray:
     if n_out == values.shape[0]:
         return values
@@ -138,31 +144,33 @@ def _rows(values: np.ndarray, n_out: int, method: str) -> np.ndarray:
     return (resize_matrix(values.shape[0], n_out, method) @ flat).reshape(n_out, *values.shape[1:])
 
 
+HALF = 0.5 - 1e-5  # float32 weights that sum to a half in exact numbers must not miss it
+
+
 def resize_depth(
     values: Float32[np.ndarray, "h w"], size: tuple[int, int], method: str = "linear"
 ) -> Float32[np.ndarray, "h2 w2"]:
     """Resize depth without mixing unknown pixels (NaN) or sky (+inf) into the known ones.
 
-    A pixel is known where most of its support is known; sky where most of it is sky. Cubic overshoot is clipped to the input's range.
+    A pixel is known where at least half of its support is; else sky, where sky has a quarter of it and more than the known part.
+    Cubic overshoot is clipped to the input's range; with holes or sky, cubic is linear.
     """
+    _require_size(size)
     known = np.isfinite(values)
     if method == "nearest" or not known.any():
-        return (
-            _rows(np.ascontiguousarray(_rows(values, size[0], "nearest").T), size[1], "nearest").T.copy()
-            if known.all()
-            else _pick(values, size)
-        )
+        return _pick(values, size)
     if known.all():
         return np.clip(resize(values, size, method), values.min(), values.max())
-    weight = resize(known, size, "linear" if method == "cubic" else method)
-    mixed = resize(np.where(known, values, 0), size, "linear" if method == "cubic" else method)
+    method = "linear" if method == "cubic" else method
+    weight = resize(known, size, method)
+    mixed = resize(np.where(known, values, 0), size, method)
     low, high = values[known].min(), values[known].max()
     with np.errstate(invalid="ignore", divide="ignore"):
-        out = np.where(weight >= 0.5, np.clip(mixed / weight, low, high), np.float32(np.nan))
+        out = np.where(weight >= HALF, np.clip(mixed / weight, low, high), np.float32(np.nan))
     sky = np.isposinf(values)
     if sky.any():
-        share = resize(sky, size, "linear" if method == "cubic" else method)
-        out = np.where((share > weight) & (share >= 0.25), np.float32(np.inf), out)
+        share = resize(sky, size, method)
+        out = np.where((weight < HALF) & (share > weight) & (share >= 0.25), np.float32(np.inf), out)
     return out.astype(np.float32)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -31,7 +32,7 @@ class Registry(Generic[T]):
         """Decorator: the same, with a card already made."""
         if card.name in self._entries:
             raise ValueError(f"{self.sort} {card.name!r} is registered already")
-        if not card.name or set(card.name) & set("+:@/\\ "):
+        if not re.fullmatch(r"[\w.-]+", card.name):  # "+", ":" and "@" divide a pipeline's name
             raise ValueError(f"{self.sort} {card.name!r}: a name has letters, digits, '-', '_' and '.' only")
 
         def add(factory: Callable[..., T]) -> Callable[..., T]:
@@ -45,6 +46,7 @@ class Registry(Generic[T]):
         return self._entry(name)[0](**options)
 
     def card(self, name: str) -> Card:
+        """What one should know of `name`; raises KeyError with the nearest names."""
         return self._entry(name)[1]
 
     def _entry(self, name: str) -> tuple[Callable[..., T], Card]:

@@ -25,6 +25,10 @@ class DepthKind(StrEnum):
     AFFINE_INVARIANT = "affine_invariant"  # z up to an unknown factor and offset
     DISPARITY = "disparity"  # 1/z up to an unknown factor and offset; near is large
 
+    @classmethod
+    def _missing_(cls, value: object) -> DepthKind:
+        raise ValueError(f"{value!r} is no kind of depth; known: {', '.join(cls)}")
+
     @property
     def unit(self) -> str:
         """The unit a file records: "m" for METRIC, else "1" (no unit)."""
@@ -96,9 +100,10 @@ class Camera:
     def from_opencv(cls, K: Any, width: int, height: int, source: str = "given") -> Camera:
         """From a 3x3 matrix whose pixel centres are whole numbers, as OpenCV, Open3D, ROS and most data sets have it."""
         K = np.asarray(K, dtype=np.float64)
-        if K.shape[0] < 3 or K.ndim != 2 or K.shape[1] < 3:
+        if K.ndim != 2 or min(K.shape) < 3:
             raise ValueError(f"camera: expected a 3x3 matrix, found shape {K.shape}")
-        return cls(K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, width, height, source)
+        (fx, _, cx), (_, fy, cy) = K[:2, :3].tolist()
+        return cls(fx, fy, cx + 0.5, cy + 0.5, width, height, source)
 
     @property
     def K(self) -> Float64[np.ndarray, "3 3"]:
@@ -116,12 +121,14 @@ class Camera:
         return math.degrees(2 * math.atan(self.width / (2 * self.fx)))
 
     def resized(self, height: int, width: int) -> Camera:
+        """The camera of the same picture resized to (height, width)."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy, width=width, height=height
         )
 
     def cropped(self, top: int, left: int, height: int, width: int) -> Camera:
+        """The camera of the picture's part [top : top + height, left : left + width]."""
         return replace(self, cx=self.cx - left, cy=self.cy - top, width=width, height=height)
 
 
@@ -188,7 +195,7 @@ class DepthMap:
             values = np.ascontiguousarray(values, dtype=np.float32)
         object.__setattr__(self, "values", _frozen(values))
         object.__setattr__(self, "kind", DepthKind(self.kind))
-        lowest = np.nanmin(values) if not np.isnan(values).all() else 1.0
+        lowest = np.fmin.reduce(values, axis=None)  # passes over NaN, is NaN (and below nothing) if all are
         if lowest == -np.inf:
             raise ValueError("depth: found -inf; write unknown pixels as NaN and sky as +inf")
         if self.kind.positive and lowest <= 0:
@@ -233,7 +240,7 @@ class DepthMap:
         return replace(self, values=values, camera=camera)
 
     def resized(self, height: int, width: int, method: str = "linear") -> DepthMap:
-        """Resize by "nearest", "linear" or "cubic" (anti-aliased when shrinking); unknown pixels and sky stay apart."""
+        """Resize by "nearest", "linear", "cubic" or "area" (anti-aliased when shrinking); unknown pixels and sky stay apart."""
         if (height, width) == self.size:
             return self
         return self.with_values(geometry.resize_depth(self.values, (height, width), method))
@@ -248,7 +255,7 @@ class DepthMap:
     def inverse(self) -> Float32[np.ndarray, "h w"]:
         """Values that grow towards the camera, for viewing and for edges: 1/z, disparity as it is, affine z negated; sky is the smallest."""
         if self.kind.positive:
-            return 1 / self.values
+            return _reciprocal(self.values)
         near = self.values if self.kind is DepthKind.DISPARITY else -self.values
         floor = near[self.valid].min() if self.valid.any() else np.float32(0)
         return np.where(self.sky, floor, near)
@@ -262,11 +269,11 @@ class DepthMap:
         if not self.kind.positive:
             raise KindError(
                 f"{self.kind} depth has an unknown offset, so 1/z is undefined: "
-                "first give it one with .with_scale_and_shift(scale, shift) or .aligned_to(reference)"
+                "first give it one with .with_scale_and_shift(scale, shift) or .aligned_to(a metric map)"
             )
-        return replace(
-            self, values=np.where(self.sky, np.inf, 1 / self.values).astype(np.float32), kind=DepthKind.DISPARITY
-        )
+        values = _reciprocal(self.values)
+        values[self.sky] = np.inf
+        return replace(self, values=values, kind=DepthKind.DISPARITY)
 
     def with_scale(self, scale: float) -> DepthMap:
         """METRIC from SCALE_INVARIANT (or a METRIC map corrected): values times `scale` are metres."""
@@ -274,51 +281,47 @@ class DepthMap:
             raise KindError(
                 f"{self.kind} depth needs more than a scale: use .with_scale_and_shift(scale, shift) or .aligned_to(reference)"
             )
-        return replace(self, values=self.values * np.float32(scale), kind=DepthKind.METRIC)
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"depth: a scale must be a positive number, found {scale}")
+        return self.with_scale_and_shift(scale, 0.0)
 
     def with_scale_and_shift(self, scale: float, shift: float) -> DepthMap:
         """METRIC from any kind: z = scale * value + shift, and for DISPARITY 1/z = scale * value + shift. What comes out behind the camera is unknown (NaN)."""
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # 0 * sky, and depths beyond float32
             mapped = np.float64(scale) * self.values + shift
-            metres = (
-                np.where(mapped > 0, 1 / mapped, np.nan)
-                if self.kind is DepthKind.DISPARITY
-                else np.where(mapped > 0, mapped, np.nan)
-            )
-        return replace(self, values=np.where(self.sky, np.inf, metres).astype(np.float32), kind=DepthKind.METRIC)
+            metres = (1 / mapped if self.kind is DepthKind.DISPARITY else mapped).astype(np.float32)
+        metres[~((mapped > 0) & (metres > 0))] = np.nan
+        metres[self.sky] = np.inf
+        return replace(self, values=metres, kind=DepthKind.METRIC)
 
     def metric_from_stereo(self, focal: float, baseline: float, offset: float = 0.0) -> DepthMap:
         """METRIC from a stereo disparity in pixels: z = focal * baseline / (disparity + offset); focal in pixels, baseline in metres."""
         if self.kind is not DepthKind.DISPARITY:
             raise KindError(f"metric_from_stereo needs disparity in pixels, found {self.kind} depth")
+        if not (focal > 0 and baseline > 0):
+            raise ValueError(f"stereo: focal and baseline must be above 0, found {focal} and {baseline}")
         return self.with_scale_and_shift(1 / (focal * baseline), offset / (focal * baseline))
 
     def aligned_to(self, reference: DepthMap, method: str = "scale_shift") -> DepthMap:
         """This map in the reference's kind and unit, by the best fit over the pixels that both know.
 
-        `method`: "scale", "scale_shift", "median" or "trimmed" (see `core.align`). The fit is made in 1/z when this map is disparity.
+        `method`: one of `core.align.METHODS`. The fit is made in 1/z when either map is disparity; a map with an unknown offset
+        in z and disparity raise KindError. What comes out behind the camera is unknown (NaN); sky stays sky.
         """
         target = reference.resized(*self.size, method="nearest")
-        if self.kind is DepthKind.DISPARITY or target.kind is DepthKind.DISPARITY:
-            target = target.to_disparity()
-            own = self.to_disparity()
-        else:
-            own = self
+        own = self
+        if DepthKind.DISPARITY in (self.kind, target.kind):
+            own, target = self.to_disparity(), target.to_disparity()
         shared = own.valid & target.valid
         scale, shift = align.fit(
             own.values[shared].astype(np.float64), target.values[shared].astype(np.float64), method
         )
-        if reference.kind is DepthKind.METRIC:
-            return own.with_scale_and_shift(scale, shift)
-        values = np.float64(scale) * own.values + shift
         if reference.kind.positive:
-            values = np.where(own.sky, np.inf, 1 / values if own.kind is DepthKind.DISPARITY else values)
-            values = np.where(values > 0, values, np.nan)
-        elif reference.kind is DepthKind.AFFINE_INVARIANT and own.kind is DepthKind.DISPARITY:
-            raise KindError(
-                "disparity cannot be fitted to affine-invariant depth: give either one a metric reference first"
-            )
-        return replace(own, values=values.astype(np.float32), kind=reference.kind)
+            return replace(own.with_scale_and_shift(scale, shift), kind=reference.kind)
+        with np.errstate(invalid="ignore", over="ignore"):  # 0 * sky
+            values = (np.float64(scale) * own.values + shift).astype(np.float32)
+        values[own.sky] = np.inf
+        return replace(own, values=values, kind=reference.kind)
 
     def points(self) -> Float32[np.ndarray, "h w 3"]:
         """3-D points in metres, OpenCV axes (x right, y down, z forward); NaN where unknown or sky. Needs METRIC depth and a camera."""
@@ -344,6 +347,12 @@ class DepthMap:
                 f"{purpose} needs {kind} depth, found {self.kind}: "
                 f"convert it with {ways.get(self.kind, '.to_disparity()')} or .aligned_to(a metric map)"
             )
+
+
+def _reciprocal(z: np.ndarray) -> np.ndarray:
+    """1/z, largest float32 where that is too large for one: infinity would mean sky."""
+    with np.errstate(over="ignore"):
+        return np.minimum(1 / z, np.finfo(np.float32).max)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def refine_jointly(image: Image, depth: DepthMap, options: JointOptions) -> Floa
     coarse = next(levels)
     for fine in levels:
         near = _near_edges(coarse.depth, fine.depth.shape, threshold)
-        coarse = Level(_vote(coarse, fine, near, options), fine.rgb)
+        coarse = Level(_vote(coarse, fine, near, options, threshold), fine.rgb)
     return coarse.depth
 
 
@@ -148,11 +148,13 @@ def _radius(size: tuple[int, int]) -> int:
     return 2 if size[0] * size[1] <= WIDE_WINDOW_PIXELS else 1
 
 
-def _vote(coarse: Level, fine: Level, near: np.ndarray, options: JointOptions) -> np.ndarray:
+def _vote(
+    coarse: Level, fine: Level, near: np.ndarray, options: JointOptions, threshold: tuple[float, float]
+) -> np.ndarray:
     """The finer level's depth, with the chosen pixels decided by vote; chunks run side by side and do not depend on one another."""
     out = fine.depth.copy()
     chosen = np.flatnonzero(near)
-    window = _Window(coarse, fine, options)
+    window = _Window(coarse, fine, options, threshold)
     pieces = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for piece, values in zip(pieces, pool.map(window.decide, pieces), strict=True):
@@ -163,8 +165,8 @@ def _vote(coarse: Level, fine: Level, near: np.ndarray, options: JointOptions) -
 class _Window:
     """The candidates of one level: samples of the coarser map around each pixel of the finer one, and their weights."""
 
-    def __init__(self, coarse: Level, fine: Level, options: JointOptions) -> None:
-        self.options = options
+    def __init__(self, coarse: Level, fine: Level, options: JointOptions, threshold: tuple[float, float]) -> None:
+        self.options, self.threshold = options, threshold
         self.shape = coarse.depth.shape
         self.coarse, self.colours = coarse.depth.ravel(), coarse.rgb.reshape(-1, 3)
         self.fine_colours, self.width = fine.rgb.reshape(-1, 3), fine.depth.shape[1]
@@ -185,8 +187,21 @@ class _Window:
         else:
             prior = np.where(np.isnan(interpolated), 0, np.float32(self.options.prior))
             values = np.concatenate([values, interpolated[:, None]], axis=1)
-            result = weighted_median(values, np.concatenate([weights, prior[:, None]], axis=1))
+            weights = np.concatenate([weights, prior[:, None]], axis=1)
+            result = weighted_median(values, weights)
+            if len(self.offsets) > 3:  # terraces come from the coarse levels; on the finest ones this is only time
+                result = self._smoothed(result, values, weights)
         return np.where(share > 0.5, np.float32(np.nan), result)
+
+    def _smoothed(self, median: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The weighted mean of the candidates on the median's own surface: a slanted floor gets no terraces, an edge stays one."""
+        size = np.where(np.isfinite(median), np.abs(median), 1)
+        reach = (self.threshold[0] * size + self.threshold[1])[:, None] / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            distance = (values - median[:, None]) / reach
+            near = np.where(np.isfinite(distance), weights * np.exp(-distance * distance / 2), 0)
+            mean = (near * np.where(near > 0, values, 0)).sum(1) / near.sum(1)
+        return np.where(np.isfinite(median) & np.isfinite(mean), mean, median).astype(np.float32)
 
     def _taps(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Flat indices [n k] of the samples, and their distances in x and y [n k] in samples."""
