@@ -16,6 +16,8 @@ from keendepth.cli.batch import say
 BASE = ("numpy", "scipy", "pillow", "onnxruntime", "typer", "rich", "OpenEXR", "tifffile", "jaxtyping")
 EXTRAS = {
     "heic": ("pillow_heif", "iPhone photos (HEIC)"),
+    "datasets": ("h5py", "data sets in HDF5 (Hypersim, Spring, NYUv2's .mat)"),
+    "scenes": ("numba", "rendered scenes"),
     "train": ("torch", "training and export"),
     "hub": ("transformers", "depth models of the model hub"),
     "diffusion": ("diffusers", "Marigold, Lotus and the diffusion sharpener"),
