@@ -242,8 +242,8 @@ def test_known_unknown_and_sky_by_hand() -> None:
     }
     row = np.array([value for block in blocks for value in block], np.float32)[None]
     np.testing.assert_array_equal(resize_depth(row, (1, len(blocks)), "area")[0], [*blocks.values()])
-    far = np.array([[INF] + [NAN] * 7], np.float32)  # an eighth of sky is not enough
-    assert np.isnan(resize_depth(far, (1, 1), "area")).all()
+    eighth = np.array([[INF] + [NAN] * 7 + [2] * 8], np.float32)  # too little sky to be sky
+    np.testing.assert_array_equal(resize_depth(eighth, (1, 2), "area"), [[NAN, 2]])
 
 
 @quick

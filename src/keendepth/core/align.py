@@ -6,6 +6,7 @@ from typing import Any
 
 # Only operators that numpy arrays and torch tensors share are used here: + - * / abs() sum() argsort() indexing.
 
+ENOUGH = 200_000  # samples for a fit of two numbers; sorting 12 million of them ten times takes 17 s
 METHODS = ("none", "scale", "scale_shift", "median", "trimmed")
 
 
@@ -52,10 +53,13 @@ def fit_scale_shift(values: Any, target: Any) -> tuple[float, float]:
 
 
 def fit_trimmed(values: Any, target: Any, keep: float = 0.8, rounds: int = 10) -> tuple[float, float]:
-    """Least trimmed squares: refit on the `keep` share with the smallest residuals, so that edges and outliers do not tilt the fit.
+    """Least trimmed squares: refit on the `keep` share with the smallest residuals, so that edges and outliers do not tilt it.
 
-    Where that share has a single value (a wall that fills the picture), which cannot tell scale from shift, the fit before it stands.
+    Of more than `ENOUGH` values a regular sample is taken. Where the kept share has a single value (a wall that fills the
+    picture), which cannot tell scale from shift, the fit before it stands.
     """
+    stride = max(1, values.shape[0] // ENOUGH)
+    values, target = values[::stride], target[::stride]
     scale, shift = fit_scale_shift(values, target)
     kept = min(max(2, int(keep * values.shape[0])), values.shape[0])
     for _ in range(rounds):

@@ -11,6 +11,7 @@ def fuse(low: Float[np.ndarray, "h w"], high: Float[np.ndarray, "h w"], mu: floa
 
     `high` must be aligned to `low` (see `core.align`); all values finite. Large mu keeps `low`, small mu takes the shape of `high`.
     """
+    _check_mu(mu)
     eigen = _laplacian_eigenvalues(low.shape, low.dtype)
     spectrum = (mu * _dct(low) + eigen * _dct(high)) / (mu + eigen)
     return _idct(spectrum)
@@ -29,6 +30,7 @@ def fuse_weighted(
     argmin_D  sum mu' (D - low)^2 + omega |grad D - grad high|^2 + (1 - omega) |grad D - grad low|^2 flat, where mu' = mu + (1 - omega):
     gradients of `high` at edges, values of `low` elsewhere. Solved by conjugate gradients, preconditioned by the DCT of the mean operator.
     """
+    _check_mu(mu)
     data = mu + (1 - omega)
     across, down = _between(omega)
     wx, wy = across + flat * (1 - across), down + flat * (1 - down)
@@ -42,6 +44,11 @@ def fuse_weighted(
         return data * x + _divergence(wx * np.diff(x, axis=1), wy * np.diff(x, axis=0), x.shape)
 
     return _conjugate_gradient(operator, right, low.copy(), precondition, iterations)
+
+
+def _check_mu(mu: float) -> None:
+    if not mu > 0:
+        raise ValueError(f"poisson: mu must be above 0 (it ties the result to the low map), found {mu}")
 
 
 def _between(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,12 +30,14 @@ class Registry(Generic[T]):
 
     def register_card(self, card: Card) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator: the same, with a card already made."""
-        if card.name in self._entries:
-            raise ValueError(f"{self.sort} {card.name!r} is registered already")
         if not re.fullmatch(r"[\w.-]+", card.name):  # "+", ":" and "@" divide a pipeline's name
             raise ValueError(f"{self.sort} {card.name!r}: a name has letters, digits, '-', '_' and '.' only")
 
         def add(factory: Callable[..., T]) -> Callable[..., T]:
+            if card.name in self._entries and _origin(self._entries[card.name][0]) != _origin(factory):
+                raise ValueError(
+                    f"{self.sort} {card.name!r} is registered already, by {_origin(self._entries[card.name][0])}"
+                )
             self._entries[card.name] = (factory, card)
             return factory
 
@@ -51,7 +53,7 @@ class Registry(Generic[T]):
 
     def _entry(self, name: str) -> tuple[Callable[..., T], Card]:
         if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.4)
+            near = difflib.get_close_matches(name.lower(), self._entries, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self._entries)}"
             raise UnknownNameError(f"no {self.sort} is called {name!r}; {hint} (`keendepth models` lists them)")
         return self._entries[name]
@@ -61,6 +63,11 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+
+def _origin(factory: Callable[..., Any]) -> str:
+    """Where a factory was defined; running the same file or notebook cell again gives the same."""
+    return f"{getattr(factory, '__module__', '?')}.{getattr(factory, '__qualname__', repr(factory))}"
 
 
 class UnknownNameError(KeyError):

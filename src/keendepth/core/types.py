@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Shaped
+from jaxtyping import Bool, Float32, Shaped
 
 from keendepth.core import align, geometry
+from keendepth.core.camera import Camera
 
 
 class KindError(TypeError):
@@ -57,79 +58,6 @@ class Card:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera in pixels. The centre of the top-left pixel is (0.5, 0.5); `source` says where it came from."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    width: int
-    height: int
-    source: str = "given"
-
-    def __post_init__(self) -> None:
-        for name in ("fx", "fy", "width", "height"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"camera: {name} must be a positive number, found {value}")
-        if not (math.isfinite(self.cx) and math.isfinite(self.cy)):
-            raise ValueError(f"camera: the principal point must be finite, found ({self.cx}, {self.cy})")
-
-    @classmethod
-    def from_focal(cls, focal: float, width: int, height: int, source: str = "given") -> Camera:
-        """Square pixels with the principal point in the middle; `focal` in pixels."""
-        return cls(float(focal), float(focal), width / 2, height / 2, width, height, source)
-
-    @classmethod
-    def from_fov(cls, degrees: float, width: int, height: int, source: str = "given") -> Camera:
-        """From the horizontal field of view in degrees."""
-        if not 0 < degrees < 180:
-            raise ValueError(f"camera: the field of view must lie between 0 and 180 degrees, found {degrees}")
-        return cls.from_focal(width / (2 * math.tan(math.radians(degrees) / 2)), width, height, source)
-
-    @classmethod
-    def from_35mm(cls, focal_mm: float, width: int, height: int, source: str = "exif") -> Camera:
-        """From the 35 mm equivalent focal length, over the diagonal of a 36 x 24 mm frame (Depth Pro's formula)."""
-        return cls.from_focal(focal_mm * math.hypot(width, height) / math.hypot(36, 24), width, height, source)
-
-    @classmethod
-    def from_opencv(cls, K: Any, width: int, height: int, source: str = "given") -> Camera:
-        """From a 3x3 matrix whose pixel centres are whole numbers, as OpenCV, Open3D, ROS and most data sets have it."""
-        K = np.asarray(K, dtype=np.float64)
-        if K.ndim != 2 or min(K.shape) < 3:
-            raise ValueError(f"camera: expected a 3x3 matrix, found shape {K.shape}")
-        (fx, _, cx), (_, fy, cy) = K[:2, :3].tolist()
-        return cls(fx, fy, cx + 0.5, cy + 0.5, width, height, source)
-
-    @property
-    def K(self) -> Float64[np.ndarray, "3 3"]:
-        """The 3x3 matrix in this package's convention (pixel centres at halves)."""
-        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
-
-    @property
-    def K_opencv(self) -> Float64[np.ndarray, "3 3"]:
-        """The 3x3 matrix with pixel centres at whole numbers (OpenCV, Open3D, ROS)."""
-        return self.K - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-
-    @property
-    def fov_degrees(self) -> float:
-        """Horizontal field of view in degrees."""
-        return math.degrees(2 * math.atan(self.width / (2 * self.fx)))
-
-    def resized(self, height: int, width: int) -> Camera:
-        """The camera of the same picture resized to (height, width)."""
-        sx, sy = width / self.width, height / self.height
-        return replace(
-            self, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy, width=width, height=height
-        )
-
-    def cropped(self, top: int, left: int, height: int, width: int) -> Camera:
-        """The camera of the picture's part [top : top + height, left : left + width]."""
-        return replace(self, cx=self.cx - left, cy=self.cy - top, width=width, height=height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +135,9 @@ class DepthMap:
 
     @classmethod
     def from_sensor(cls, values: Any, metres_per_unit: float = 1.0, camera: Camera | None = None) -> DepthMap:
-        """A metric map from sensor values in which 0, negative and NaN mean unknown."""
+        """A metric map from sensor values in which 0, negative and NaN mean unknown. Raises ValueError unless the unit is positive."""
+        if not (math.isfinite(metres_per_unit) and metres_per_unit > 0):
+            raise ValueError(f"depth: metres_per_unit must be a positive number, found {metres_per_unit}")
         values = np.asarray(values, dtype=np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             metres = (values * metres_per_unit).astype(np.float32)
@@ -233,11 +163,16 @@ class DepthMap:
         return self.kind.unit
 
     def with_values(self, values: Shaped[np.ndarray, "h w"]) -> DepthMap:
-        """The same kind and origin with other values; the camera follows a change of size."""
+        """The same view, kind and origin with other values; a change of size is a resize, and the camera follows it (see `cropped`)."""
         camera = self.camera
         if camera and (camera.height, camera.width) != values.shape:
             camera = camera.resized(*values.shape)
         return replace(self, values=values, camera=camera)
+
+    def cropped(self, top: int, left: int, height: int, width: int) -> DepthMap:
+        """A part of the map; the camera follows."""
+        camera = self.camera.cropped(top, left, height, width) if self.camera else None
+        return replace(self, values=self.values[top : top + height, left : left + width], camera=camera)
 
     def resized(self, height: int, width: int, method: str = "linear") -> DepthMap:
         """Resize by "nearest", "linear", "cubic" or "area" (anti-aliased when shrinking); unknown pixels and sky stay apart."""
