@@ -118,3 +118,15 @@ def test_distances_by_brute_force() -> None:
 def test_a_single_row_or_column(shape: tuple[int, int]) -> None:
     assert not edges.depth_edges(np.ones(shape, np.float32)).any()
     assert edges.boundary_distance(np.ones(shape, bool)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 5), (40, 30)])
+@pytest.mark.parametrize("radius", [1, 2, 3])
+def test_window_extremes_are_those_of_scipy(shape: tuple[int, int], radius: int) -> None:
+    from scipy import ndimage
+
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    least, most = edges.window_extremes(values, radius)
+    width = 2 * radius + 1
+    np.testing.assert_array_equal(least, ndimage.minimum_filter(values, width, mode="nearest"))
+    np.testing.assert_array_equal(most, ndimage.maximum_filter(values, width, mode="nearest"))

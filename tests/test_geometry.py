@@ -6,7 +6,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from keendepth.core import geometry
-from keendepth.core.geometry import resize, resize_depth, resize_matrix
+from keendepth.core.geometry import resample_taps, resize, resize_depth
+
+
+def resize_matrix(n_in: int, n_out: int, method: str) -> np.ndarray:
+    """The taps and weights of one axis as a dense matrix [n_out n_in]."""
+    matrix = np.zeros((n_out, n_in))
+    taps, weights = resample_taps(n_in, n_out, method)
+    np.add.at(matrix, (np.arange(n_out)[:, None], taps), weights)
+    return matrix
+
 
 METHODS = ["nearest", "linear", "cubic", "area"]
 NAN, INF = np.float32(np.nan), np.float32(np.inf)
@@ -59,13 +68,13 @@ def test_rows_sum_to_one(n_in: int, n_out: int, method: str) -> None:
     assert matrix.shape == (n_out, n_in)
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
     if method != "cubic":
-        assert matrix.data.min() >= 0
+        assert matrix.min() >= 0
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 def test_the_same_length_is_the_identity(n: int, method: str) -> None:
-    np.testing.assert_array_equal(resize_matrix(n, n, method).toarray(), np.eye(n, dtype=np.float32))
+    np.testing.assert_array_equal(resize_matrix(n, n, method), np.eye(n, dtype=np.float32))
 
 
 @quick
@@ -81,7 +90,7 @@ def test_a_constant_stays(h: int, w: int, h2: int, w2: int, method: str) -> None
 @given(lengths, lengths, lengths, lengths, st.sampled_from(METHODS))
 def test_the_axes_are_independent(h: int, w: int, h2: int, w2: int, method: str) -> None:
     values = noise(h, w)
-    rows, columns = resize_matrix(h, h2, method).toarray(), resize_matrix(w, w2, method).toarray()
+    rows, columns = resize_matrix(h, h2, method), resize_matrix(w, w2, method)
     np.testing.assert_allclose(resize(values, (h2, w2), method), rows @ values @ columns.T, rtol=1e-5, atol=1e-5)
 
 

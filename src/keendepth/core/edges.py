@@ -18,6 +18,25 @@ def gradient_magnitude(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h
     return (np.abs(across) + np.abs(down)) / 8
 
 
+def window_extremes(values: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """(least, most) of [h w] in the square window of `radius` around each pixel, cut off at the borders; no NaN.
+
+    Shifted comparisons: as quick as scipy's filters for small windows, without the 0.3 s that their import takes.
+    """
+    return _extreme(values, radius, np.minimum), _extreme(values, radius, np.maximum)
+
+
+def _extreme(values: np.ndarray, radius: int, pick: np.ufunc) -> np.ndarray:
+    for axis in (0, 1):
+        ahead = np.moveaxis(values, axis, 0)
+        best = ahead.copy()
+        for step in range(1, min(radius, len(ahead) - 1) + 1):
+            pick(best[:-step], ahead[step:], out=best[:-step])
+            pick(best[step:], ahead[:-step], out=best[step:])
+        values = np.moveaxis(best, 0, axis)
+    return values
+
+
 def depth_jumps(
     depth: Float32[np.ndarray, "h w"], ratio: float = JUMP_RATIO
 ) -> tuple[Bool[np.ndarray, "h w-1"], Bool[np.ndarray, "h-1 w"]]:
