@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keendepth import __version__
+from keendepth.cli import bench
 from keendepth.cli.batch import Batch, Report, friendly_errors, say
 
 if TYPE_CHECKING:
@@ -297,3 +298,6 @@ def doctor(as_json: AsJson = False, load: Load = None) -> None:
     else:
         check.show(facts)
     raise typer.Exit(0 if facts["healthy"] else 1)
+
+
+bench.register(app)

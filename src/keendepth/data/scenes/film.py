@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, no_type_check
 import numpy as np
 
 from keendepth.data.scenes import hierarchy
-from keendepth.data.scenes.casting import IDENT, LABEL, cached_kernel, kernel, mix_bits, trace
+from keendepth.data.scenes.casting import IDENT, LABEL, cached_kernel, kernel, meet, mix_bits, trace
 from keendepth.data.scenes.facing import normal_at
 from keendepth.data.scenes.light import shade, sky_colour, soft_light
 from keendepth.data.scenes.textures import pattern
@@ -124,12 +124,29 @@ def _nearby(out, px, py, i):
 
 @kernel
 @no_type_check
-def _sample(w, cam, px, py, u, v, key, a, b, out, total, stack):
+def _alone(out, px, py):
+    """The solid that every pixel centre within two pixels shows, or -1: there a colour sample need not search the scene."""
+    height, width = out.solid.shape
+    i = out.solid[py, px]
+    for y in range(max(0, py - 2), min(height, py + 3)):
+        for x in range(max(0, px - 2), min(width, px + 3)):
+            if out.solid[y, x] != i:
+                return -1
+    return i
+
+
+@kernel
+@no_type_check
+def _sample(w, cam, px, py, u, v, key, a, b, alone, out, total, stack):
     """Add one colour sample at picture point (u, v) to total: colour, albedo, light; its tail is `shade`'s."""
     dx, dy, dz = _ray(cam, u, v)
     size = 1.0 / math.sqrt(dx * dx + dy * dy + dz * dz)
     dx, dy, dz = dx * size, dy * size, dz * size
-    t, i = trace(w, cam[13], cam[14], cam[15], dx, dy, dz, 1e-3, math.inf, False, stack)
+    t, i = math.inf, alone
+    if alone >= 0:
+        t = meet(w.solids, w.planes, alone, cam[13], cam[14], cam[15], dx, dy, dz, 1e-3, math.inf)
+    if t == math.inf:
+        t, i = trace(w, cam[13], cam[14], cam[15], dx, dy, dz, 1e-3, math.inf, False, stack)
     if i < 0:
         r, g, b = sky_colour(w, dx, dy, dz, True)
         total[0] += r
@@ -166,13 +183,20 @@ def _sample(w, cam, px, py, u, v, key, a, b, out, total, stack):
 def _pixel(w, cam, px, py, n, spread, seed, out, total, stack):
     """n x n colour samples, one in each cell of a grid over `spread` pixels."""
     total[:] = 0.0
-    total[7] = -1.0
-    for s in range(n * n):
+    total[7] = total[11] = -1.0
+    alone, hidden = _alone(out, px, py), 0.0
+    for order in range(n * n):
+        s = order
+        if n == 2 and alone >= 0:  # the diagonal first: where it is all in the sun, or all in the shade, so is the rest
+            s = (0, 3, 1, 2)[order]
+            if order == 2 and hidden != 1.0:
+                total[11] = hidden / 2.0
         key = mix_bits(px, py, 16 + s, seed)
         e, f = (key & 0xFFFF) / 65536.0, (key >> 16) / 65536.0
         gx, gy = (s % n + e) / n, (s // n + f) / n
         u, v = px + 0.5 + (gx - 0.5) * spread, py + 0.5 + (gy - 0.5) * spread
-        _sample(w, cam, px, py, u, v, key, gy, gx, out, total, stack)
+        _sample(w, cam, px, py, u, v, key, gy, gx, alone, out, total, stack)
+        hidden += total[12]
     scale = 1.0 / (n * n)
     for k in range(3):
         out.colour[py, px, k] = total[k] * scale
@@ -272,7 +296,7 @@ def _passes(stamp: int) -> tuple[Callable[..., Any], ...]:
     @no_type_check
     def expose(w, cam, first, last, n, spread, seed, out):
         """Rows first..last-1 of all that is averaged over pixels; needs the smoothed light."""
-        stack, total = np.empty((STACK * min(1, stamp), 2)), np.empty(11)
+        stack, total = np.empty((STACK * min(1, stamp), 2)), np.empty(13)
         for y in range(first, last):
             for x in range(out.depth.shape[1]):
                 _pixel(w, cam, x, y, n, spread, seed, out, total, stack)

@@ -162,8 +162,8 @@ def _mirror(w, x, y, z, dx, dy, dz, stack):
 
 @kernel
 @no_type_check
-def _sunlight(w, x, y, z, nx, ny, nz, thin, e, f, stack):
-    """Share of the sun that arrives (with the cosine), and its direction; `thin` sheets also pass light from behind."""
+def _sunlight(w, x, y, z, nx, ny, nz, thin, e, f, shaded, stack):
+    """Share of the sun that arrives (with the cosine), and its direction; `thin` sheets also pass light from behind; `shaded` 0 or 1 where known."""
     s = w.sky
     sx, sy, sz = s[0] + s[6] * (e - 0.5), s[1] + s[6] * (f - 0.5), s[2]
     c = nx * sx + ny * sy + nz * sz
@@ -171,6 +171,8 @@ def _sunlight(w, x, y, z, nx, ny, nz, thin, e, f, stack):
         c *= -thin
     if c <= 0.0 or s[3] + s[4] + s[5] <= 0.0:
         return 0.0, sx, sy, sz
+    if shaded >= 0.0:
+        return c * (1.0 - shaded), sx, sy, sz
     side = LIFT if nx * sx + ny * sy + nz * sz > 0.0 else -LIFT
     _, i = trace(w, x + nx * side, y + ny * side, z + nz * side, sx, sy, sz, 0.0, 300.0, True, stack)
     return (0.0 if i >= 0 else c), sx, sy, sz
@@ -231,7 +233,8 @@ def _glints(w, x, y, z, nx, ny, nz, dx, dy, dz, gloss):
 def shade(w, i, px, py, pz, dx, dy, dz, blur, lr, lg, lb, a, b, notes, stack):
     """(albedo r g b, diffuse light r g b, shine r g b) of solid i at p seen along d, under soft light lr lg lb; a, b in 0..1 choose a spot on the sun.
 
-    `notes` keeps at 7-10 the pixel's last solid that was a mirror, and what it showed, as the samples of a pixel would see much the same."""
+    `notes` keeps at 7-10 the pixel's last solid that was a mirror, and what it showed, as the samples of a pixel would see much the same;
+    11 says whether the sun is hidden (-1: not known yet), and 12 takes what was found."""
     ar, ag, ab, nx, ny, nz, mixed = surface(w, i, px, py, pz, blur)
     p, k = w.paints, int(w.solids[i, PAINT])
     if nx * dx + ny * dy + nz * dz > 0.0:
@@ -243,7 +246,8 @@ def shade(w, i, px, py, pz, dx, dy, dz, blur, lr, lg, lb, a, b, notes, stack):
     if spec > 0.0:
         sr, sg, sb = _glints(w, px, py, pz, nx, ny, nz, dx, dy, dz, gloss)
         sr, sg, sb = 0.6 * spec * sr, 0.6 * spec * sg, 0.6 * spec * sb
-    sun, lx, ly, lz = _sunlight(w, px, py, pz, nx, ny, nz, p[k, 16], b, a, stack)
+    sun, lx, ly, lz = _sunlight(w, px, py, pz, nx, ny, nz, p[k, 16], b, a, notes[11], stack)
+    notes[12] = 0.0 if sun > 0.0 else 1.0
     if sun > 0.0:
         lr, lg, lb = lr + sun * w.sky[3], lg + sun * w.sky[4], lb + sun * w.sky[5]
         if spec > 0.0:
