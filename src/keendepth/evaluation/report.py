@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +169,22 @@ def _robustness(spoilt: Spoilt, how: Resampling) -> list[str]:
         *_grid(["model", "DEE on clean pictures", "mCE", "mRR"], rows),
         "DEE per corruption, mean over the severities:", "",
         *_grid(["corruption", *(f"`{model}`" for model in found)], each),
+        *_severities(spoilt),
         f"{spoilt.protocol.text}.", "",
     ]  # fmt: skip
+
+
+def _severities(spoilt: Spoilt) -> list[str]:
+    """How the baseline's error moves with severity; a fall from one step to the next is marked."""
+    rows = []
+    for name, values in spoiling.rises(spoilt, spoilt.baseline).items():
+        marked = [number(value) + (" ↓" if value < before else "") for before, value in pairwise(values)]
+        rows.append([name, number(values[0]), *marked])
+    return [
+        f"DEE of `{spoilt.baseline}` per severity (↓ marks a step on which the error falls):",
+        "",
+        *_grid(["corruption", "clean", "1", "2", "3", "4", "5"], rows),
+    ]
 
 
 def _pictures(title: str, drawn: Mapping[tuple[str, str], Sequence[Path]], folder: Path) -> list[str]:

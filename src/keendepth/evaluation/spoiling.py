@@ -91,7 +91,11 @@ def _score_one(task: Task) -> list[tuple[Protocol, Score]]:
     for picture in _spoilt(image, reference, task):
         for spec, protocol in task.due:
             found[spec].append(_accuracy(made[spec](picture), reference, protocol))
-    return [(protocol, Score(spec, task.picture, protocol.hash, _mean(found[spec]))) for spec, protocol in task.due]
+    steps = task.plan.severities if task.type else ()
+    return [
+        (protocol, Score(spec, task.picture, protocol.hash, _mean(found[spec]) | _steps(found[spec], steps)))
+        for spec, protocol in task.due
+    ]
 
 
 def _spoilt(image: Image, reference: DepthMap, task: Task) -> list[Image]:
@@ -110,6 +114,27 @@ def _accuracy(prediction: DepthMap, reference: DepthMap, protocol: Protocol) -> 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _steps(rows: Sequence[Mapping[str, float]], severities: Sequence[int]) -> dict[str, float]:
+    """DEE of each severity by itself, for the report's table of how the error moves."""
+    return {f"dee_{severity}": row["dee"] for severity, row in zip(severities, rows, strict=False)}
+
+
+def rises(spoilt: Spoilt, model: str) -> dict[str, list[float]]:
+    """Per corruption, the model's DEE on clean pictures and at each severity, mean over the pictures that have it."""
+    clean = _known_mean(spoilt.tables[""].values(model, "dee"))
+    severities = range(1, 6)
+    return {
+        name: [clean, *(_known_mean(table.values(model, f"dee_{severity}")) for severity in severities)]
+        for name, table in spoilt.tables.items()
+        if name
+    }
+
+
+def _known_mean(values: Float64[np.ndarray, " n"]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 @dataclass(frozen=True)
