@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,32 +19,28 @@ FUSION_PIXELS = 1_500_000  # Poisson fusion works at no more than this; the rest
 
 @register(
     "median",
-    summary="weighted median along the photo's edges, coarse to fine: sharp edges, no invented depths",
+    summary="weighted median along the photo's edges, coarse to fine: sharp edges, hardly any invented depth",
     license="Apache-2.0",
     paper="after Ma et al., Constant Time Weighted Median Filtering, ICCV 2013",
     fails_on="surfaces of the same colour as what lies behind them; texture drawn on a surface that also has a depth edge",
 )
 @dataclass(frozen=True)
-class WeightedMedian:
+class JointRefiner:
+    """Depth takes its edges from the photo, coarse to fine; see `joint.refine_jointly`."""
+
     options: JointOptions = field(default_factory=JointOptions)
 
     def refine(self, image: Image, depth: DepthMap, predictor: Predictor | None = None) -> DepthMap:
         return depth.with_values(refine_jointly(image, depth, self.options))
 
 
-@register(
+register(
     "bilateral",
     summary="joint bilateral up-sampling, coarse to fine: smoother than the median, leaves some flying pixels",
     license="Apache-2.0",
     paper="after Kopf et al., Joint Bilateral Upsampling, SIGGRAPH 2007",
     fails_on="edges without contrast, where it blurs",
-)
-@dataclass(frozen=True)
-class JointBilateral:
-    options: JointOptions = field(default_factory=lambda: JointOptions(space_sigma=0.7, use_mean=True))
-
-    def refine(self, image: Image, depth: DepthMap, predictor: Predictor | None = None) -> DepthMap:
-        return depth.with_values(refine_jointly(image, depth, self.options))
+)(partial(JointRefiner, JointOptions(space_sigma=0.7, use_mean=True)))
 
 
 @register(
