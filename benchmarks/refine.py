@@ -53,7 +53,7 @@ def ways() -> dict[str, Callable[[Image, DepthMap], np.ndarray]]:
         found["OpenCV guided filter"] = opencv_guided
     except ImportError:
         print("(OpenCV with ximgproc is not installed: its row is left out)")
-    for name in refiners.registry:
+    for name in refiners.alone():
         found[f"keendepth {name}"] = lambda image, depth, name=name: pipeline.refine(image, depth, name).values
     return found
 

@@ -44,7 +44,7 @@ def test_contracts_catch_offenders() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(refiners.registry))
+@pytest.mark.parametrize("name", refiners.alone())
 def test_12_megapixels(name: str) -> None:
     image = contracts.picture((3000, 4000))
     small = contracts.example_depth(contracts.picture((192, 256)), DepthKind.METRIC)

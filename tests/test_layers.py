@@ -15,7 +15,8 @@ ROWS = (
     ("cli",),
     ("app",),
     ("cluster",),
-    ("training", "export"),
+    ("training",),
+    ("export",),  # what a run ships
     ("evaluation",),
     ("pipeline",),
     ("refiners",),

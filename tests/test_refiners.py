@@ -55,7 +55,7 @@ def test_perfect_depth_is_not_harmed(name: str) -> None:
     assert abs(refined.refinement.residual_scale - 1) < 1e-3
 
 
-@pytest.mark.parametrize("name", list(refiners.registry))
+@pytest.mark.parametrize("name", refiners.alone())
 def test_scaling_depth_scales_the_answer(name: str) -> None:
     image, truth = disc(96)
     small = truth.resized(12, 12)

@@ -18,8 +18,18 @@ class Refiner(Protocol):
         ...
 
 
+def needs_predictor(refiner: Refiner) -> bool:
+    """Whether it can only refine what a predictor made: such a refiner says so by `needs_predictor = True`."""
+    return bool(getattr(refiner, "needs_predictor", False))
+
+
 registry: Registry[Refiner] = Registry("refiner")
 register = registry.register
 DEFAULT = "median"
 
-from keendepth.refiners import classic  # noqa: E402, F401  (registers the built-in ones)
+from keendepth.refiners import classic, sddr, tiles  # noqa: E402, F401  (registers the built-in ones)
+
+
+def alone() -> list[str]:
+    """Names of the refiners that refine any depth, without a predictor."""
+    return [name for name in registry if not needs_predictor(registry.build(name))]

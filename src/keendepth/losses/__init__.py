@@ -1,0 +1,1 @@
+"""Losses: functions of tensors; every docstring names the paper and the equation."""
