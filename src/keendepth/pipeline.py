@@ -58,7 +58,7 @@ def load(spec: str = DEFAULT, *, strength: float = 1.0) -> Pipeline:
     """
     _check_strength(strength)
     first, *rest = _parts(spec)
-    chain = tuple((name, refiners.registry.build(name)) for name in rest)
+    chain = tuple((name, refiners.build(name)) for name in rest)
     predictor = (
         predictors.registry.build("onnx", path=first) if first.endswith(".onnx") else predictors.registry.build(first)
     )
@@ -93,7 +93,7 @@ def refine(
     if fill_holes:
         depth = depth.filled()
     _check_view(image, depth)
-    return _apply(image, depth, (refiner, refiners.registry.build(refiner)), strength, None)
+    return _apply(image, depth, (refiner, refiners.build(refiner)), strength, None)
 
 
 def _apply(

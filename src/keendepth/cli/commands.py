@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keendepth import __version__
-from keendepth.cli import bench
+from keendepth.cli import bench, train
 from keendepth.cli.batch import Batch, Report, friendly_errors, say
 
 if TYPE_CHECKING:
@@ -301,3 +301,4 @@ def doctor(as_json: AsJson = False, load: Load = None) -> None:
 
 
 bench.register(app)
+train.register(app)

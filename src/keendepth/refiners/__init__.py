@@ -30,6 +30,16 @@ DEFAULT = "median"
 from keendepth.refiners import classic, sddr, tiles  # noqa: E402, F401  (registers the built-in ones)
 
 
+def build(name: str) -> Refiner:
+    """A registered refiner, or `sddr:PATH`: a network of yours, as a training run's folder or an .onnx file."""
+    kind, colon, path = name.partition(":")
+    if not colon:
+        return registry.build(name)
+    if kind != "sddr" or not path:
+        raise ValueError(f"refiner {name!r}: expected a registered name or sddr:PATH (a run folder or an .onnx file)")
+    return sddr.Sddr(path)
+
+
 def alone() -> list[str]:
     """Names of the refiners that refine any depth, without a predictor."""
     return [name for name in registry if not needs_predictor(registry.build(name))]

@@ -92,8 +92,8 @@ def learning_rate(options: FitOptions, step: int) -> float:
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that ship."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+    """Names of the training presets that ship (the folder holds benchmarks too)."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml") if not path.stem.startswith("bench-"))
 
 
 def read_preset(name: str) -> dict[str, Any]:
