@@ -99,7 +99,7 @@ def test_folders_keep_their_structure_and_names_do_not_clash(tmp_path: Path) -> 
         (["--model", "toy", "--save", "ply"], "metric"),
         (["--fov", "65", "--focal", "500"], "drop all but one"),
         (["--load", "missing.py"], "no such file"),
-        (["--strength", "2"], "less than or equal to 1"),
+        (["--strength", "2"], "--strength"),
     ],
 )
 def test_mistakes_end_in_one_clear_line(arguments: list[str], expected: str, tmp_path: Path) -> None:
