@@ -81,9 +81,13 @@ def check(sample, metres, unknown=((0, 0),), size=(HEIGHT, WIDTH)):
     assert sample.depth.values[sample.depth.valid] == pytest.approx(metres, rel=1e-5)
 
 
+# Rendered sets join the registry when the evaluation is imported, by other tests too; they read nothing.
+READERS = [name for name in registry if name not in ("rendered-scenes", "boxes")]
+
+
 def test_every_reader_has_a_card_and_names_the_folder_that_is_missing(tmp_path):
-    assert len(list(registry)) >= 26
-    for name in registry:
+    assert len(READERS) >= 26
+    for name in READERS:
         card = registry.card(name)
         assert card.summary
         assert card.license
@@ -92,7 +96,7 @@ def test_every_reader_has_a_card_and_names_the_folder_that_is_missing(tmp_path):
             registry.build(name, root=tmp_path / "absent", **options)
 
 
-@pytest.mark.parametrize("name", [n for n in registry if n not in ("nyu-mat", "kitti-velodyne", "nuscenes", "tum")])
+@pytest.mark.parametrize("name", [n for n in READERS if n not in ("nyu-mat", "kitti-velodyne", "nuscenes", "tum")])
 def test_an_empty_root_is_told_apart_from_an_empty_set(name, tmp_path):
     with pytest.raises(FileError, match=r"expected .* found none"):
         registry.build(name, root=tmp_path)
