@@ -18,6 +18,7 @@ ROWS = (
     ("training", "export"),
     ("evaluation",),
     ("pipeline",),
+    ("calibration",),
     ("refiners",),
     ("predictors",),
     ("data", "nn", "losses"),
