@@ -29,7 +29,7 @@ MINIMAL = {"name": "mine", "summary": "a test", "license": "CC0-1.0", "kind": "d
         ({"input": {"stride": True}}, r"input\.stride: expected a whole number"),
         ({"input": {"stride": 2, "mean": ["a", 0, 0]}}, r"input\.mean: expected a number, found 'a'"),
         ({"input": {"std": [0, 1, 1]}}, r"stride and focal must be 0 or more, pixel_aspect and std above 0"),
-        ({"input": {"rule": "stretch"}}, r"input\.rule must be one of squash, keep, found 'stretch'"),
+        ({"input": {"rule": "stretch"}}, r"input\.rule must be one of squash, keep, cover, found 'stretch'"),
         ({"input": {"rule": "keep"}}, r"input\.rule 'keep' needs both input\.stride and native_size"),
         ({"input": {"focal": 100.0}}, r"input\.focal is for metric networks, this one is disparity"),
         ({"input": []}, r"input must be a table, found list"),

@@ -10,7 +10,7 @@ from keendepth import io, pipeline, predictors, refiners
 from keendepth.cli import contracts
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image
 
-PREDICTORS = [name for name in predictors.registry if name != "onnx"]  # "onnx" has no weights of its own
+PREDICTORS = predictors.shipped()  # models of the hub have tests of their own, with small random weights
 
 
 @pytest.mark.parametrize("name", PREDICTORS)

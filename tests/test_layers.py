@@ -19,6 +19,7 @@ ROWS = (
     ("export",),  # what a run ships
     ("evaluation",),
     ("pipeline",),
+    ("calibration",),
     ("refiners",),
     ("predictors",),
     ("data", "nn", "losses"),

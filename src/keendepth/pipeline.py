@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from keendepth import io, predictors, refiners, viz
+from keendepth import io, refiners, viz
 from keendepth.core import align
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image, KindError, Refinement
-from keendepth.predictors import Predictor
+from keendepth.predictors import Predictor, licences, specs
 from keendepth.refiners import Refiner
+
+_log = logging.getLogger("keendepth")
 
 DEFAULT = "indoor-small+median"
 
@@ -43,32 +47,87 @@ class Pipeline:
     def __call__(self, image: Image | str | Path) -> DepthMap:
         """Depth at the picture's size, of the predictor's kind, with a camera whose `source` says where it came from."""
         image = _opened(image)
-        depth = self.predictor.predict(image)
+        depth = _predicted(self.predictor, image)
         depth = replace(depth, camera=_camera(image, depth))
         for name, refiner in self.chain:
             depth = _apply(image, depth, (name, refiner), self.strength, self.predictor)
         return depth
 
 
-def load(spec: str = DEFAULT, *, strength: float = 1.0) -> Pipeline:
-    """The pipeline `predictor+refiner`, e.g. "indoor-small+median"; a predictor alone is a pipeline too, and so is a path to
-    an .onnx file with its card beside it ("my-model.onnx+median").
+def load(
+    spec: str = DEFAULT,
+    *,
+    strength: float = 1.0,
+    card: str | Path | None = None,
+    providers: Sequence[str] | str = (),
+) -> Pipeline:
+    """The pipeline `predictor+refiner`, e.g. "indoor-small+median"; a predictor alone is a pipeline too.
 
-    `strength` in 0..1 blends every refiner with its input. Raises UnknownNameError with the nearest names.
+    The predictor is a name of `keendepth models`, a hub id ("owner/name", "owner/name@revision"), a local folder in the hub's layout, or
+    an .onnx file, with its card beside it or as `card`. `providers`: of ONNX Runtime, for models that run on it: "auto", "cuda", "coreml",
+    "openvino", or full names in order of preference. `strength` in 0..1 blends every refiner with its input.
+    Raises UnknownNameError with the nearest names, and ValueError where a model cannot be had. A non-commercial licence is logged once.
     """
     _check_strength(strength)
-    first, *rest = _parts(spec)
+    first, *rest = specs.split(spec)
     chain = tuple((name, refiners.build(name)) for name in rest)
-    predictor = (
-        predictors.registry.build("onnx", path=first) if first.endswith(".onnx") else predictors.registry.build(first)
-    )
+    predictor = specs.build(first, card=card, providers=providers)
+    known = getattr(predictor, "card", None)
+    if known and licences.forbids_commercial(known.license):
+        _tell_licence(known.name, known.license)
     return Pipeline(spec, predictor, chain, strength)
 
 
-def _parts(spec: str) -> list[str]:
-    """The names in a pipeline's spec; a path may hold a plus of its own."""
-    path, end, rest = spec.rpartition(".onnx")
-    return [path + end, *rest.lstrip("+").split("+")] if end and rest else [spec] if end else spec.split("+")
+@functools.cache  # once for each model
+def _tell_licence(name: str, licence: str) -> None:
+    _log.warning("%s is not for commercial use: its licence is %s", name, licence)
+
+
+def _predicted(predictor: Predictor, image: Image) -> DepthMap:
+    """The predictor's depth; where memory runs out, once more at half the pixels, which is said; MemoryError when that does not fit either."""
+    try:
+        return predictor.predict(image)
+    except Exception as error:  # torch and ONNX Runtime have classes of their own for it
+        if not is_out_of_memory(error):
+            raise
+        first = error
+    height, width = processing_size(predictor, image)
+    smaller = max(1, round(height * 0.5**0.5)), max(1, round(width * 0.5**0.5))
+    name = getattr(getattr(predictor, "card", None), "name", "the model")
+    _log.warning("%s: out of memory at %d x %d pixels; trying once at %d x %d", name, width, height, *smaller[::-1])
+    try:
+        return predictor.predict(image, smaller)
+    except Exception as error:
+        if not is_out_of_memory(error) and not isinstance(error, ValueError):
+            raise
+        raise MemoryError(
+            f"{name}: not enough memory for {width} x {height} pixels, nor for half of them ({str(first).splitlines()[0] if str(first) else 'out of memory'}): "
+            "close other programs, or choose a smaller model (`keendepth doctor --model NAME` says what one needs)"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, torch or ONNX Runtime says that memory ran out; known by name and text, as neither need be installed."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower()
+    signs = (
+        "out of memory",
+        "failed to allocate memory",
+        "not enough memory",
+        "can't allocate memory",
+        "bad allocation",
+    )
+    return isinstance(error, (RuntimeError, ValueError)) and any(sign in said for sign in signs)
+
+
+def processing_size(predictor: Predictor, image: Image) -> tuple[int, int]:
+    """The (height, width) that the predictor works at for this picture, as far as it says."""
+    own = getattr(predictor, "processing_size", None)
+    if own is not None:
+        return own(image.size)
+    known = getattr(predictor, "card", None)
+    return (known.native_size if known else None) or image.size
 
 
 def refine(

@@ -106,6 +106,10 @@ def _details(result: dict[str, Any]) -> str:
     if camera:
         origin = {"guess": "guessed", "exif": "from EXIF", "model": "from the model", "given": "given"}
         parts.append(f"{camera['fov_degrees']:.0f} degrees wide ({origin.get(camera['source'], camera['source'])})")
+    if result.get("calibration"):
+        from keendepth.cli.metres import described
+
+        parts.append(described(result["calibration"]))
     refinement = result.get("refinement")
     if refinement:
         parts.append(

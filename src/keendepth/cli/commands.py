@@ -11,6 +11,7 @@ import typer
 from keendepth import __version__
 from keendepth.cli import bench, train
 from keendepth.cli.batch import Batch, Report, friendly_errors, say
+from keendepth.cli.metres import CameraHeight, Known, MetricFrom, MetricPoints
 
 if TYPE_CHECKING:
     from keendepth.core.types import DepthMap, Image
@@ -44,6 +45,11 @@ Units = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make results again that are there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, for scripts.")]
 Load = Annotated[list[Path] | None, typer.Option("--load", help="Python file of yours that adds models or refiners.")]
+Card = Annotated[Path | None, typer.Option(help="Card (JSON or TOML) of an .onnx file that has none beside it.")]
+Providers = Annotated[
+    str, typer.Option(help="Where ONNX models run: auto, cuda, coreml, openvino or cpu (several with commas).")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say how long loading and each picture took.")]
 Strength = Annotated[float, typer.Option(min=0, max=1, help="How strongly to sharpen: 0 = not at all, 1 = fully.")]
 
 
@@ -105,23 +111,41 @@ def depth(
     fov: Fov = None,
     camera: CameraFile = None,
     convention: Convention = None,
+    metric_from: MetricFrom = None,
+    known: Known = None,
+    metric_points: MetricPoints = None,
+    camera_height: CameraHeight = None,
+    card: Card = None,
+    providers: Providers = "",
     overwrite: Overwrite = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
     load: Load = None,
 ) -> None:
     """Depth of photos: a preview to look at, and lossless files for your tools."""
-    from keendepth import io, pipeline
+    from keendepth import DepthKind, io, pipeline
+    from keendepth.cli import metres
+    from keendepth.cli.speed import Stopwatch
 
     _load_all(load)
-    made = pipeline.load(model, strength=strength)
-    pipeline.check_savable(made.predictor.kind, save)
+    watch = Stopwatch()
+    made = pipeline.load(model, strength=strength, card=card, providers=providers)
+    calibrate = metres.calibration(metric_from, known, metric_points, camera_height)
+    pipeline.check_savable(DepthKind.METRIC if calibrate else made.predictor.kind, save)
     batch = Batch(photos, output, save, overwrite)
 
     def work(photo: Path, stem: Path) -> dict[str, Any]:
         image = io.read_image(photo, focal=focal, fov=fov, camera_file=camera)
-        return _saved(made(image), image, stem, save, convention)
+        with watch.picture(image.size):
+            found = made(image)
+            found = calibrate(image, found) if calibrate else found
+        return _saved(found, image, stem, save, convention)
 
-    batch.run(work, as_json)
+    try:
+        batch.run(work, as_json)
+    finally:
+        if verbose:
+            say(watch.summary(model))
 
 
 def _saved(result: DepthMap, image: Image, stem: Path, save: list[str], convention: str | None) -> dict[str, Any]:
@@ -248,56 +272,45 @@ def _with_camera(depth: DepthMap, focal: float | None, fov: float | None, file: 
 @friendly_errors
 def models(
     name: Annotated[str | None, typer.Argument(help="Show all that is known of this one.")] = None,
+    license: Annotated[str | None, typer.Option(help="commercial: only those known to allow commercial use.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only those that give metric, scale_invariant, affine_invariant or disparity.")
+    ] = None,
     as_json: AsJson = False,
     load: Load = None,
 ) -> None:
-    """What is installed: depth models and refiners, with licence and kind; with a name, its whole card."""
-    from keendepth import predictors, refiners
+    """What there is: depth models and refiners, with licence and kind; with a name, its whole card."""
+    from keendepth.cli import catalogue
 
     _load_all(load)
-    registries = (predictors.registry, refiners.registry)
-    cards = [{"sort": registry.sort, **registry.card(entry).to_dict()} for registry in registries for entry in registry]
-    if name:
-        registry = refiners.registry if name in refiners.registry else predictors.registry
-        cards = [{"sort": registry.sort, **registry.card(name).to_dict()}]
+    cards = catalogue.one(name) if name else catalogue.cards(license, kind)
     if as_json:
         Report.print_json(cards)
     elif name:
-        _show_card(cards[0])
+        catalogue.show_card(cards[0])
     else:
-        _show_models(cards)
-
-
-def _show_card(card: dict[str, Any]) -> None:
-    for field, value in card.items():
-        if value not in ("", None, 0):
-            say(f"{field.replace('_', ' '):14}{value}", output=True)
-
-
-def _show_models(cards: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table("name", "what", "gives", "licence", "about")
-    for card in cards:
-        own = "as its card says" if card["sort"] == "predictor" else "the kind it gets"
-        table.add_row(card["name"], card["sort"], str(card["kind"] or own), card["license"], card["summary"])
-    say(table, output=True)
-    say(f"What one fails on: keendepth models indoor-small. Compose them: --model {DEFAULT_MODEL}", output=True)
+        catalogue.show(cards, DEFAULT_MODEL)
 
 
 @app.command()
 @friendly_errors
-def doctor(as_json: AsJson = False, load: Load = None) -> None:
+def doctor(
+    model: Annotated[str | None, typer.Option(help="Say whether this model fits into memory, and what to do.")] = None,
+    size: Annotated[int, typer.Option(min=32, help="With --model: longer side to process at, in pixels.")] = 1024,
+    as_json: AsJson = False,
+    load: Load = None,
+) -> None:
     """This machine and this installation: what works, what is missing and how to install it."""
     from keendepth.cli import doctor as check
+    from keendepth.cli import memory
 
     _load_all(load)
-    facts = check.examine()
+    facts = memory.estimate(model, size, [str(file) for file in load or []]) if model else check.examine()
     if as_json:
         Report.print_json(facts)
     else:
-        check.show(facts)
-    raise typer.Exit(0 if facts["healthy"] else 1)
+        (memory if model else check).show(facts)
+    raise typer.Exit(0 if facts.get("healthy", facts.get("fits")) else 1)
 
 
 bench.register(app)

@@ -76,11 +76,11 @@ def _try_default() -> dict[str, Any]:
 
 
 def _contracts() -> dict[str, str]:
-    """Every registered model and refiner on a small picture: "ok" or what is wrong. A user's own (`--load`) are among them."""
+    """Every model that runs without a download, and every refiner, on a small picture: "ok" or what is wrong. A user's own (`--load`) are among them."""
     from keendepth import predictors, refiners
     from keendepth.cli import contracts
 
-    results = {name: contracts.check_predictor(name) for name in predictors.registry if name != "onnx"}
+    results = {name: contracts.check_predictor(name) for name in predictors.shipped()}
     return results | {name: contracts.check_refiner(name) for name in refiners.registry}
 
 

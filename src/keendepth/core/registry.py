@@ -47,6 +47,10 @@ class Registry(Generic[T]):
         """Make the thing called `name`; raises KeyError with the nearest names."""
         return self._entry(name)[0](**options)
 
+    def factory(self, name: str) -> Callable[..., T]:
+        """What builds `name`; raises KeyError with the nearest names."""
+        return self._entry(name)[0]
+
     def card(self, name: str) -> Card:
         """What one should know of `name`; raises KeyError with the nearest names."""
         return self._entry(name)[1]

@@ -101,6 +101,20 @@ class Refinement:
     residual_shift: float  # in the map's own unit; 0 = kept
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """How a map became metric: z = scale * value + shift (1/z for disparity), what it was fitted to, and how far off it may be."""
+
+    scale: float
+    shift: float
+    method: str
+    points: int  # used for the fit
+    residual: float  # median of the relative errors in the fit's space; 0 = met exactly
+    scale_error_bar: float | None  # one standard deviation; None: as many points as unknowns, so nothing to judge by
+    shift_error_bar: float | None = None
+    outliers: int = 0  # points left out
+
+
 @dataclass(frozen=True, eq=False)
 class DepthMap:
     """Depth with its meaning. NaN = unknown, +inf = sky (infinitely far, in every kind); the array is read-only."""
@@ -110,6 +124,7 @@ class DepthMap:
     camera: Camera | None = None
     source: Card | None = None
     refinement: Refinement | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keendepth.core.types import Camera, Card, DepthKind, DepthMap, Refinement
+from keendepth.core.types import Calibration, Camera, Card, DepthKind, DepthMap, Refinement
 from keendepth.io.errors import FileError, reading
 from keendepth.io.formats import KEY, Loaded
 
@@ -34,6 +34,7 @@ def sidecar(depth: DepthMap, encoding: dict[str, Any] | None = None) -> dict[str
         "camera": describe_camera(depth.camera) if depth.camera else None,
         "model": depth.source.to_dict() if depth.source else None,
         "refinement": asdict(depth.refinement) if depth.refinement else None,
+        "calibration": asdict(depth.calibration) if depth.calibration else None,
         "pixels": {"known": known, "unknown": valid.size - known - sky, "sky": sky},
         "min": None if least is None else float(least),
         "max": None if most is None else float(most),
@@ -108,13 +109,14 @@ def restore(path: Path, loaded: Loaded, own: dict[str, Any]) -> DepthMap:
             )
         values = decode(loaded.values, own["encoding"])
         camera = parse_camera(own["camera"]) if own["camera"] else None
-        card, refinement = own.get("model"), own.get("refinement")
+        card, refinement, calibration = own.get("model"), own.get("refinement"), own.get("calibration")
         return DepthMap(
             values,
             DepthKind(own["kind"]),
             camera,
             _card(card) if card else None,
             Refinement(**refinement) if refinement else None,
+            Calibration(**calibration) if calibration else None,
         )
 
 

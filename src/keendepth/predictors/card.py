@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from keendepth.core.geometry import to_multiple
 from keendepth.core.types import Card, DepthKind
 
-RULES = ("squash", "keep")
+RULES = ("squash", "keep", "cover")
 STEEPEST = 6.0  # longest over shortest side of a network's input; a longer panorama is squashed to it
 
 
@@ -29,7 +29,9 @@ class InputRule:
 
     stride: int = 0  # height and width must be multiples of it; 0: the network takes its native size only
     rule: str = (
-        "squash"  # without a size asked for: "squash" to the native size, or "keep" its area and the pixels' shape
+        # without a size asked for: "squash" to the native size, "keep" its area and the pixels' shape, or "cover" it: the pixels'
+        # shape is kept and no side is shorter than the native one (Depth Anything's own rule)
+        "squash"
     )
     pixel_aspect: float = 1.0  # for "keep": width / height of a network pixel, measured on the photo
     focal: float = 0.0  # vertical focal length, in network pixels, for which metres are metres; 0: not known
@@ -101,8 +103,8 @@ class ModelCard:
             raise CardError(
                 "give native_size = [height, width] for a network of fixed size, or input.stride for any size"
             )
-        if self.input.rule == "keep" and (self.input.stride == 0 or self.card.native_size is None):
-            raise CardError("input.rule 'keep' needs both input.stride and native_size")
+        if self.input.rule != "squash" and (self.input.stride == 0 or self.card.native_size is None):
+            raise CardError(f"input.rule {self.input.rule!r} needs both input.stride and native_size")
         if self.input.focal and self.card.native_size is None:
             raise CardError("input.focal needs native_size")
         if self.input.focal and self.card.kind is not DepthKind.METRIC:
@@ -115,6 +117,8 @@ class ModelCard:
             return to_multiple(photo, rule.stride)
         if rule.rule == "squash":
             return native
+        if rule.rule == "cover":
+            return _covering(photo, native, rule.stride)
         aspect = photo[1] / photo[0] / rule.pixel_aspect
         side = math.sqrt(native[0] * native[1])
         stretch = math.sqrt(min(max(aspect, 1 / STEEPEST), STEEPEST))
@@ -130,6 +134,13 @@ class ModelCard:
         longer_over_shorter = max(frame, 1 / frame)
         shorter = max(min(photo), max(photo) / longer_over_shorter)
         return self.input.focal / native[0] * shorter
+
+
+def _covering(photo: tuple[int, int], native: tuple[int, int], stride: int) -> tuple[int, int]:
+    """`photo` enlarged or shrunk to cover `native`, in multiples of `stride`, and at most `STEEPEST` long."""
+    factor = max(native[0] / photo[0], native[1] / photo[1])
+    most = STEEPEST * min(native)
+    return to_multiple((round(min(photo[0] * factor, most)), round(min(photo[1] * factor, most))), stride)
 
 
 def read_role(path: Path) -> str:

@@ -19,12 +19,23 @@ from keendepth.predictors.card import CardError, ModelCard
 # without a unit a millionth of whatever the network's unit is.
 LEAST = {DepthKind.METRIC: 1e-3, DepthKind.SCALE_INVARIANT: 1e-6}
 
+# Short names of execution providers; "auto" takes those that are installed, in this order. TensorRT is left out of it: it builds for minutes.
+CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": CPU,
+}
+AUTO = ("auto",)
+
 
 class OnnxPredictor:
     """Runs the network in `path` as `card` says; the file is opened, and checked against the card's sha256, at the first picture.
 
     `card`: a ModelCard, a mapping, the path of a JSON or TOML file, or None for the one beside the model. `providers`: ONNX
-    Runtime's execution providers in order of preference, () for the CPU. `threads`: of one picture, 0 for all cores.
+    Runtime's execution providers in order of preference, by their names or short ("cuda", "coreml", "openvino", ...); "auto" for
+    the best that is installed, with the CPU to fall back on; () for the CPU. `threads`: of one picture, 0 for all cores.
     Raises CardError for a card it cannot use; FileNotFoundError, ValueError at the first picture for a model it cannot.
     """
 
@@ -32,12 +43,12 @@ class OnnxPredictor:
         self,
         path: str | Path,
         card: ModelCard | Mapping[str, Any] | str | Path | None = None,
-        providers: Sequence[str] = (),
+        providers: Sequence[str] | str = (),
         threads: int = 0,
     ) -> None:
         self.path = Path(path)
         self.model = _model_card(card, self.path)
-        self.providers = tuple(providers)
+        self.providers = _names(providers)
         self.threads = threads
 
     @property
@@ -96,12 +107,19 @@ class OnnxPredictor:
         return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], dtype=np.float32)
 
     def _run(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> Float32[np.ndarray, "h2 w2"]:
-        given = self._session.get_inputs()[0]
-        wanted = "float16" if given.type == "tensor(float16)" else "float32"
-        out = self._session.run([self._output], {given.name: tensor.astype(wanted, copy=False)})[0]
+        out = self._session.run([self._output], self._feeds(tensor))[0]
         depth = _plane(np.asarray(out), self.path.name).astype(np.float32)
         repeat = self.model.output.repeat
         return np.ascontiguousarray(depth[::repeat, ::repeat])
+
+    def _feeds(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> dict[str, np.ndarray]:
+        """The network's inputs by name, of the types it takes."""
+        given = self._session.get_inputs()[0]
+        wanted = "float16" if given.type == "tensor(float16)" else "float32"
+        return {given.name: tensor.astype(wanted, copy=False)}
+
+    def _check_inputs(self, inputs: Sequence[Any]) -> None:
+        _check_input(inputs, self.model, self.path.name)
 
     @cached_property
     def _session(self) -> Any:
@@ -117,8 +135,10 @@ class OnnxPredictor:
         try:
             session = onnxruntime.InferenceSession(self.path, options, providers=providers)
         except Exception as error:  # ONNX Runtime has a class for each of a dozen failures, and no common one but this
-            raise ValueError(f"{self.path.name}: ONNX Runtime cannot load this model: {error}") from error
-        _check_input(session.get_inputs(), self.model, self.path.name)
+            if self.providers != AUTO or providers == [CPU]:
+                raise ValueError(f"{self.path.name}: ONNX Runtime cannot load this model: {error}") from error
+            session = onnxruntime.InferenceSession(self.path, options, providers=[CPU])
+        self._check_inputs(session.get_inputs())
         return session
 
     @cached_property
@@ -145,12 +165,21 @@ class OnnxPredictor:
 
     def _available(self, onnxruntime: Any) -> list[str]:
         have = onnxruntime.get_available_providers()
+        if self.providers == AUTO:
+            return [name for name in PROVIDERS.values() if name in have]
         lacking = [name for name in self.providers if name not in have]
         if lacking:
             raise ValueError(
-                f"{self.card.name}: ONNX Runtime has no {', '.join(lacking)} here; it has {', '.join(have)}"
+                f"{self.card.name}: ONNX Runtime has no {', '.join(lacking)} here; it has {', '.join(have)} "
+                "(onnxruntime-gpu, onnxruntime-openvino and the macOS wheel have others)"
             )
-        return list(self.providers or ("CPUExecutionProvider",))
+        return list(self.providers or (CPU,))
+
+
+def _names(providers: Sequence[str] | str) -> tuple[str, ...]:
+    """Full names of providers, from full or short ones, in a list or with commas."""
+    words = [word.strip() for word in providers.split(",") if word.strip()] if isinstance(providers, str) else providers
+    return tuple(PROVIDERS.get(word.lower(), word) for word in words)
 
 
 def _model_card(card: ModelCard | Mapping[str, Any] | str | Path | None, path: Path) -> ModelCard:

@@ -1,0 +1,1 @@
+"""What the transformers adapter knows: how each family of depth networks is fed, and where its files come from."""
