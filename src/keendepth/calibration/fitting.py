@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 CUT = 3.0
 FLOOR = 1e-4  # relative; residuals below it are rounding, not noise
 TRIALS = 500  # pairs tried for a start: enough for 99.9 % at 2/5 outliers many times over
+JUDGES = 4  # points beyond the unknowns from which an outlier can be told from noise (ours: with 2, the bars cover half of what they say)
 WITHIN_ONE = 0.8413447  # the normal distribution's share below one deviation
 DENSE = 64  # from so many points on, error bars come from leaving out groups of them
 
@@ -22,7 +23,7 @@ def fit(
 
     The start is the pair of points (of at most `TRIALS`) with the least median residual (Rousseeuw 1984), or the median ratio
     for a scale alone; then what lies beyond `CUT` robust deviations is left out and the rest is fitted by least squares.
-    One or two points are met exactly. ValueError where no positive scale fits.
+    One or two points are met exactly; up to `JUDGES` more count every one, as noise and outliers look alike then. ValueError where no positive scale fits.
     """
     if shifts and np.ptp(values) <= 1e-6 * max(float(np.abs(values).max()), 1e-12):
         raise ValueError(
@@ -30,11 +31,12 @@ def fit(
         )
     scale, shift = _start(values, target, shifts)
     inliers = np.ones(len(values), bool)
-    if len(values) > (2 if shifts else 1):
+    unknowns = 2 if shifts else 1
+    if len(values) >= unknowns + JUDGES:
         scale, shift, inliers = _trimmed(values, target, (scale, shift), shifts)
-        if scale <= 0:  # a few noisy points that are all about equally far: then every one counts
-            inliers = np.ones(len(values), bool)
-            scale, shift = _least_squares(values, target, shifts)
+    if len(values) > unknowns and (len(values) < unknowns + JUDGES or scale <= 0):  # then every one counts
+        inliers = np.ones(len(values), bool)
+        scale, shift = _least_squares(values, target, shifts)
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(
             "calibration: the known depths say that what the map calls farther is nearer: check pixels and depths, whether the map "
