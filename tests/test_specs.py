@@ -194,8 +194,10 @@ def test_a_missing_extra_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
     real = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name, *rest: None if name == "huggingface_hub" else real(name, *rest))
+    predictors._installed.cache_clear()
     assert predictors.missing("depth-anything-v2-small-onnx") == "pip install 'keendepth[hub]'"
     assert predictors.missing("indoor-small") == ""
+    predictors._installed.cache_clear()
 
 
 def test_a_card_says_that_its_file_is_not_pinned() -> None:

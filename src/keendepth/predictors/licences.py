@@ -9,7 +9,7 @@ ALLOWING = (
     r"apache[- ]?2\.0|mit|bsd[- ]?[23](?:[- ]clause)?|cc0(?:[- ]?1\.0)?|cc[- ]by(?:[- ]4\.0)?|isc|unlicense"
     r"|(?:creativeml[- ]?)?(?:open)?rail\+\+(?:-m)?|(?:creativeml-)?openrail(?:-m)?"
 )
-FORBIDDING = r"\bnc\b|non-?commercial|academic|research|\bask\b|by agreement"
+FORBIDDING = r"\bnc\b|non-?commercial|academic|research|\bamlr\b|\bask\b|by agreement"
 
 
 def forbids_commercial(licence: str) -> bool:
