@@ -158,7 +158,7 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OpenRAIL++-M", True, False),
         ("non-commercial research only", False, True),
         ("BSD-2-Clause code; weights: commercial use by agreement with the authors", False, True),
-        ("Apple (apple-amlr)", False, False),
+        ("Apple (apple-amlr)", False, True),
         ("CC-BY-SA-4.0", False, False),
         ("unknown: see its page", False, False),
         ("MIT code, weights unknown", False, False),
