@@ -160,3 +160,22 @@ def test_a_real_picture_is_refined_better_than_by_interpolation(name: str, share
     off_plain = np.abs(np.log(plain[near] / truth.values[near])).mean()
     off_refined = np.abs(np.log(refined[near] / truth.values[near])).mean()
     assert off_refined < off_plain
+
+
+def test_poisson_works_with_a_predictor_of_one_size() -> None:
+    image, truth = disc(96)
+
+    class OneSize:
+        kind = DepthKind.METRIC
+
+        def processing_size(self, photo: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
+            return 24, 24
+
+        def predict(self, image: Image, size: tuple[int, int] | None = None) -> DepthMap:
+            if size not in (None, (24, 24)):
+                raise ValueError("this network takes 24 x 24 only")
+            return truth.resized(24, 24).resized(*image.size)
+
+    small = OneSize().predict(image)
+    refined = refiners.build("poisson").refine(image, small, OneSize())
+    assert error(refined.values, truth) < error(small.values, truth)

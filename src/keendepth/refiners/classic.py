@@ -86,12 +86,17 @@ class PoissonFusion:
         return fused.with_values(refine_jointly(image, fused, JointOptions()))
 
     def _high(self, image: Image, depth: DepthMap, predictor: Predictor | None) -> DepthMap:
-        """A second look at a higher resolution where there is a predictor, else the weighted median along the photo."""
-        native = depth.source.native_size if depth.source else None
-        if predictor is None or native is None:
-            return depth.with_values(refine_jointly(image, depth, JointOptions()))
-        size = round(native[0] * self.high_factor), round(native[1] * self.high_factor)
-        return predictor.predict(image, size=size)
+        """A second look at a higher resolution where the predictor can give one, else the weighted median along the photo."""
+        own = getattr(predictor, "processing_size", None)
+        native = own(image.size) if own else depth.source.native_size if depth.source else None
+        if predictor is not None and native is not None:
+            try:
+                return predictor.predict(
+                    image, size=(round(native[0] * self.high_factor), round(native[1] * self.high_factor))
+                )
+            except ValueError:
+                pass  # a network of one size has no second look to give
+        return depth.with_values(refine_jointly(image, depth, JointOptions()))
 
     def _fuse(self, low: DepthMap, high: DepthMap) -> np.ndarray:
         """In log depth where values are positive, so that near and far edges weigh alike and no value turns negative."""
