@@ -55,6 +55,15 @@ def _for_people(error: BaseException) -> bool:
     return isinstance(error, (ValueError, OSError, UnknownNameError, KindError))
 
 
+def load_all(files: list[Path] | None) -> None:
+    """Let installed plugins and the user's own files (`--load`) add to the registries."""
+    from keendepth.core import registry
+
+    registry.load_plugins()
+    for file in files or []:
+        registry.load_file(file)
+
+
 def photos_in(folder: Path) -> list[Path]:
     """Photos below a folder, in order of name; hidden files and files that we wrote are left out."""
     found = []

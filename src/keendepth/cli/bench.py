@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keendepth.cli.batch import Report, friendly_errors, say
+from keendepth.cli.batch import Report, friendly_errors, load_all, say
 
 if TYPE_CHECKING:
     from keendepth.evaluation.protocol import Protocol
@@ -33,14 +33,6 @@ def register(app: typer.Typer) -> None:
 
     for command in (bench, score, corrupt, stability):
         app.command()(command)
-
-
-def load_all(files: list[Path] | None) -> None:
-    from keendepth.core import registry
-
-    registry.load_plugins()
-    for file in files or []:
-        registry.load_file(file)
 
 
 @friendly_errors

@@ -10,7 +10,7 @@ import typer
 
 from keendepth import __version__
 from keendepth.cli import bench, train
-from keendepth.cli.batch import Batch, Report, friendly_errors, say
+from keendepth.cli.batch import SAVED, Batch, Report, friendly_errors, load_all, photos_in, say
 from keendepth.cli.metres import CameraHeight, Known, MetricFrom, MetricPoints
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ Strength = Annotated[float, typer.Option(min=0, max=1, help="How strongly to sha
 
 def split_lists(arguments: list[str]) -> list[str]:
     """`--save a b c` and `--save a,b,c` as click wants them: `--save a --save b --save c`."""
-    from keendepth.cli.batch import SAVED
-
     out: list[str] = []
     listing = False
     for word in arguments:
@@ -91,14 +89,6 @@ def _root(
     pass
 
 
-def _load_all(files: list[Path] | None) -> None:
-    from keendepth.core import registry
-
-    registry.load_plugins()
-    for file in files or []:
-        registry.load_file(file)
-
-
 @app.command()
 @friendly_errors
 def depth(
@@ -127,7 +117,7 @@ def depth(
     from keendepth.cli import metres
     from keendepth.cli.speed import Stopwatch
 
-    _load_all(load)
+    load_all(load)
     watch = Stopwatch()
     made = pipeline.load(model, strength=strength, card=card, providers=providers)
     calibrate = metres.calibration(metric_from, known, metric_points, camera_height)
@@ -183,7 +173,7 @@ def refine(
     """Sharpen any depth map along its photo: same unit, same scale, the photo's size."""
     from keendepth import DepthKind, io, pipeline
 
-    _load_all(load)
+    load_all(load)
     pairs = _pairs(photo, depth)
     pipeline.check_savable(DepthKind.METRIC, save)  # the names; the kind of each file is known when it is read
     batch = Batch(list(pairs), output, save, overwrite)
@@ -201,7 +191,6 @@ def refine(
 def _pairs(photo: Path, depth: Path) -> dict[Path, Path]:
     """Photo -> depth file; of two folders, files whose names begin alike up to the first dot."""
     from keendepth import io
-    from keendepth.cli.batch import photos_in
 
     if not photo.is_dir():
         return {photo: depth}
@@ -282,7 +271,7 @@ def models(
     """What there is: depth models and refiners, with licence and kind; with a name, its whole card."""
     from keendepth.cli import catalogue
 
-    _load_all(load)
+    load_all(load)
     cards = catalogue.one(name) if name else catalogue.cards(license, kind)
     if as_json:
         Report.print_json(cards)
@@ -304,7 +293,7 @@ def doctor(
     from keendepth.cli import doctor as check
     from keendepth.cli import memory
 
-    _load_all(load)
+    load_all(load)
     facts = memory.estimate(model, size, [str(file) for file in load or []]) if model else check.examine()
     if as_json:
         Report.print_json(facts)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keendepth.cli.batch import Batch, Report, friendly_errors, photos_in, say
-from keendepth.cli.bench import AsJson, Load, load_all, steps
+from keendepth.cli.batch import Batch, Report, friendly_errors, load_all, photos_in, say
+from keendepth.cli.bench import AsJson, Load, steps
 
 if TYPE_CHECKING:
     from keendepth.core.types import DepthMap, Image

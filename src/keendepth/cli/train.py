@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keendepth.cli.batch import Report, friendly_errors, say
+from keendepth.cli.batch import Report, friendly_errors, load_all, say
 
 if TYPE_CHECKING:
     from keendepth.training.fit import Outcome
@@ -59,7 +59,7 @@ def store(
     load: Load = None,
 ) -> None:
     """Predict photos or rendered scenes at two sizes, once and for all: what training learns from."""
-    _load_all(load)
+    load_all(load)
     from keendepth.cli import storing
 
     source = storing.pictures(sources, longest, _parsed_size(scene_size), samples)
@@ -86,7 +86,7 @@ def train(
 ) -> None:
     """Train a network from stores: a run folder with weights, ONNX file, log and report. Ctrl-C saves."""
     _need_training()
-    _load_all(load)
+    load_all(load)
     from keendepth.training.runs import Run
 
     run = Run(output, recipe, tuple(map(str, data or [])), resume=resume, accept_changes=accept_changes)
@@ -111,7 +111,7 @@ def distil(
 ) -> None:
     """From a folder of unlabelled photos to a network: `store`, then `train`, which exports. Run it again to go on."""
     _need_training()
-    _load_all(load)
+    load_all(load)
     from keendepth.cli import storing
     from keendepth.training.runs import Run
 
@@ -135,7 +135,7 @@ def export(
     _need_training()
     if output.suffix != ".onnx":
         raise ValueError(f"export: -o must end in .onnx, found {output.name}")
-    _load_all(load)
+    load_all(load)
     from keendepth.training.methods import trained
 
     made, step = trained(run)
@@ -145,14 +145,6 @@ def export(
         Report.print_json({"file": str(output), "step": step, **facts})
     else:
         say(f"{output}: weights of step {step}; {', '.join(f'{key} {value}' for key, value in facts.items())}")
-
-
-def _load_all(files: list[Path] | None) -> None:
-    from keendepth.core import registry
-
-    registry.load_plugins()
-    for file in files or []:
-        registry.load_file(file)
 
 
 def _need_training() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from keendepth.io.atomic import atomic
 
 SUFFIXES = (".safetensors", ".pt")
 
@@ -22,14 +23,14 @@ def save(path: str | Path, state: Mapping[str, Tensor], metadata: Mapping[str, s
     _check_suffix(path)
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     texts = {str(key): str(value) for key, value in (metadata or {}).items()}
-    part = path.with_name(path.name + ".part")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
+    with atomic(path) as part:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
 
-        save_file({key: value.clone() for key, value in tensors.items()}, part, metadata=texts)  # refuses shared memory
-    else:
-        torch.save({"state": tensors, "metadata": texts}, part)
-    os.replace(part, path)
+            own = {key: value.clone() for key, value in tensors.items()}  # it refuses shared memory
+            save_file(own, part, metadata=texts)
+        else:
+            torch.save({"state": tensors, "metadata": texts}, part)
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

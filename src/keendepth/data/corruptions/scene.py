@@ -51,8 +51,7 @@ class Scene:
         if unknown.all():
             raise ValueError("corrupt: the depth map has no known pixel")
         if unknown.any():
-            nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
-            z = z[tuple(nearest)]
+            z = geometry.fill_nearest(z, unknown)
         camera = image.camera or fitted.camera
         return cls(z, camera.fx if camera else ASSUMED_FOCAL * image.size[1])
 
