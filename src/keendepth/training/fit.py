@@ -78,7 +78,7 @@ def fit(
         with (
             prefetching(batches, loop.processes, options.prefetch) as source,
             lowered(recipe.student, options.amp, loop.device),
-            listening(loop.tell) as wish,
+            listening() as wish,
         ):
             loop.run_all(source, validation, wish)
         return loop.finish()
@@ -130,6 +130,9 @@ class _Loop:
             if done or (options.validate_every and self.step % options.validate_every == 0):
                 self._validate(validation)
             self._clock(time.perf_counter() - began)
+            if wish.note:
+                self.tell(wish.note)
+                wish.note = ""
             stop = self._agreed(wish.stop)
             if done or stop or self.step % options.save_every == 0:
                 self._save()

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
 class Wish:
-    """Whether somebody wants the run to stop."""
+    """Whether somebody wants the run to stop, and the note about it that is still to be told."""
 
     def __init__(self) -> None:
         self.stop = False
+        self.note = ""
 
 
 @contextmanager
-def listening(tell: Callable[[str], None]) -> Iterator[Wish]:
-    """Within, the first signal sets the wish and tells so; a second Ctrl-C stops at once, without saving. Only in the main thread."""
+def listening() -> Iterator[Wish]:
+    """Within, the first signal sets the wish; a second Ctrl-C stops at once, without saving. Only in the main thread.
+
+    The handler prints nothing: it may interrupt a print, and printing is not re-entrant. The loop tells the note.
+    """
     wish = Wish()
 
     def heard(number: int, frame: FrameType | None) -> None:
         if wish.stop and number == signal.SIGINT:
             raise KeyboardInterrupt
         wish.stop = True
-        tell(f"{signal.Signals(number).name}: saving after this step (Ctrl-C again stops at once)")
+        wish.note = f"{signal.Signals(number).name}: saving after this step (Ctrl-C again stops at once)"
 
     if threading.current_thread() is not threading.main_thread():
         yield wish
