@@ -18,6 +18,7 @@ from keendepth import predictors
 from keendepth.export import export_onnx
 from keendepth.losses.affine import gradient_matching, supervised_loss
 from keendepth.losses.edge import edge_gradient_loss, edge_weighted_l1, fusion_loss
+from keendepth.nn import checkpoint
 from keendepth.nn.refine_net import DepthOnly, RefineNet, RefineNetOptions, RefineOutput
 from keendepth.predictors import Predictor
 from keendepth.refiners.torch_network import run
@@ -27,6 +28,7 @@ from keendepth.training.degrade import Degrade, Mixture
 from keendepth.training.labels import LabelOptions, LabelSet, make_labels
 from keendepth.training.pairs import PairSet, is_pairs
 from keendepth.training.recipe import Batch, Plan, StepContext
+from keendepth.training.runs import STUDENT
 from keendepth.training.scenes import SceneCache, is_cache
 from keendepth.training.views import ViewOptions, Views
 
@@ -71,6 +73,10 @@ class SddrTraining:
     """(height, width) of training crops."""
     pair_share: float = 0.25
     """Share of the views that are a predictor's own maps, where the data has any."""
+    retexture: float = 0.4
+    """Share of rendered views whose surfaces are dressed in the photos of the data, where it has any (ours)."""
+    start: str = ""
+    """Weights to begin with: a run's folder, or its student.safetensors, of a network of the same shape; empty begins afresh."""
     clean: float = 0.08
     """Share of rendered views whose input is perfect."""
     near_clean: float = 0.12
@@ -109,6 +115,8 @@ class SddrMethod:
             held_out = [scenes[0].set_apart(max(1, len(scenes[0]) // 20))]
         views = Views(scenes, pairs, _view_options(options, fit), fit.batch_size, fit.seed)
         recipe = SddrRecipe(options, views)
+        if options.start:
+            _begin_with(recipe.student, Path(options.start))
         facts = {
             "rendered scenes": sum(map(len, scenes)), "held-out scenes": sum(map(len, held_out)),
             "pairs with truth": sum(len(p) for p in pairs if p.exact), "photos": sum(len(p) for p in pairs if not p.exact),
@@ -117,6 +125,11 @@ class SddrMethod:
         return Plan(
             recipe, views, judging.validation_batches(held_out, judged, options.validation, fit.batch_size), facts
         )
+
+
+def _begin_with(student: RefineNet, path: Path) -> None:
+    path = path / STUDENT if path.is_dir() else path
+    checkpoint.fill(student, checkpoint.load(path)[0], str(path))
 
 
 def _sources(data: Sequence[Path]) -> tuple[list[SceneCache], list[SceneCache], list[PairSet]]:
@@ -145,6 +158,7 @@ def _view_options(options: SddrTraining, fit: FitOptions) -> ViewOptions:
     return ViewOptions(
         size=options.crop,
         pair_share=options.pair_share,
+        retexture=options.retexture,
         degrade=Degrade(mixture, noise=options.noise, alone=options.alone),
         edge_weight=options.edge_weight,
         labels_from=late if wanted else 2**62,

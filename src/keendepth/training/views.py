@@ -19,9 +19,11 @@ from keendepth.refiners.windows import Window
 from keendepth.training.degrade import Degrade, Degraded, Mixture, degrade, jumps
 from keendepth.training.labels import Label, LabelSet
 from keendepth.training.pairs import Pair, PairSet
+from keendepth.training.retexture import retextured
 from keendepth.training.scenes import Scene, SceneCache
 
 KINDS = tuple(entry.name for entry in fields(Mixture))  # numbers of the kinds in a batch
+TEXTURES = 3  # photos that dress one scene
 TRIES = 4  # windows drawn until one has edges
 LEAST_EDGES = 0.004  # share of edge pixels that makes a window worth while
 STEEP_SHARE = 0.15  # of a photo's pixels that count as edges, where its low map is no truth
@@ -47,6 +49,9 @@ class ViewOptions:
     size: tuple[int, int] = (256, 320)  # (height, width) of a crop
     shrink: tuple[float, float] = (0.3, 2.0)  # chance; the scene is reduced by up to this before it is cut
     pair_share: float = 0.25  # of views that come from pairs, where there are any
+    retexture: float = (
+        0.0  # share of rendered views whose surfaces are dressed in photos of the pairs, where there are any
+    )
     degrade: Degrade = field(default_factory=Degrade)
     jitter: Jitter = field(default_factory=Jitter)
     edge_weight: float = 20.0  # of pixels within `edge_reach` of an occlusion, for L1; others weigh 1
@@ -99,6 +104,7 @@ class Views:
         self.scenes, self.pairs = [c for c in scenes if len(c)], [p for p in pairs if len(p)]
         self.options, self.batch_size, self.seed = options, batch_size, seed
         self.labels: dict[PairSet, LabelSet] = {}
+        self._photos = [one for one in self.pairs if not one.exact]
 
     def batch(self, number: int) -> dict[str, Tensor]:
         """Batch `number`: low, high, target, edge_weight, label, valid, regions [b 1 h w], rgb [b 3 h w] in 0..1, kind [b], units [b 2]."""
@@ -117,9 +123,15 @@ class Views:
         return self._scene_view(_cut(cache, number, self.options, rng), rng)
 
     def _scene_view(self, scene: Scene, rng: np.random.Generator) -> View:
+        if self._photos and rng.random() < self.options.retexture:
+            scene = replace(scene, rgb=retextured(scene.rgb, scene.near, self._textures(rng), rng))
         given = degrade(scene.near, rng, self.options.degrade)
         label = None if self.options.scene_labels else _nothing(scene.near)
         return _view(scene.rgb, given, Truth(scene.near, scene.edge, label), self.options.jitter, rng)
+
+    def _textures(self, rng: np.random.Generator) -> list[np.ndarray]:
+        drawn = [_draw(self._photos, rng) for _ in range(TEXTURES)]
+        return [pairs.read(number).rgb for pairs, number in drawn]
 
     def _pair_view(self, pair: Pair, found: Label | None, rng: np.random.Generator) -> View:
         """A crop of a predictor's own maps."""
