@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,9 @@ from keendepth.nn.blocks import Convolution, CrossAttention, DoubledPhases, Resi
 HEADS = ("residual", "mix")
 # One candidate can outweigh low by at most e^8, 3000 times: sums of that fit into half precision.
 LARGEST_LOGIT = 8.0
+SHARE = 0.2  # first weight of a displaced sample beside low's 1
+FIRST_CHANGE = -4.0  # first logit of high and of g: nearly none
+FIRST_STEP = 0.02  # sigma of the first weights: samples begin within a pixel
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class RefineNetOptions:
     size: str = "small"  # a name of SIZES
     rgb: bool = True  # whether it sees the photo (the paper's does not)
     head: str = "mix"  # "residual": low + f, the usual form; "mix": a mixture of low, high and displaced samples of low
-    samples: int = 4  # displaced samples of the mix head
+    samples: int = 8  # displaced samples of the mix head
     reach: float = 18.0  # how far a sample may lie, in pixels of the input, along x and along y
 
     def __post_init__(self) -> None:
@@ -70,7 +72,8 @@ class RefineOutput:
 class RefineNet(nn.Module):
     """N_r (SDDR, Li et al., NeurIPS 2024, section A.3): shared encoder, attention between the deepest maps, soft masks.
 
-    The design of the layers is **ours** (docs/papers.md). At initialisation the output is `low`, to the bit, for both heads.
+    The design of the layers is **ours** (docs/papers.md). At initialisation the output is `low`: to the bit for the residual head,
+    nearly so for the mixing one.
     """
 
     def __init__(self, options: RefineNetOptions | None = None) -> None:
@@ -197,11 +200,11 @@ class MixHead(nn.Module):
 
     out = low + sum_k w_k (C_k - B) + w_high (high - low) - g (sum_k w_k) (low - B). C_k: low's 2 x 2 means sampled at offset k
     (at half the size, a quarter of the work) and brought to full size bilinearly, B: the same at offset 0. With g = 1 this
-    is a convex mixture; with g = 0 the detail of low finer than two pixels stays, which no sample has. At first all offsets,
-    w_high and g are 0, so the output is low to the bit, whatever the w_k are.
+    is a convex mixture; with g = 0 the detail of low finer than two pixels stays, which no sample has.
 
-    Weights are those of a softmax with a threshold: a = exp(max(z, 0)) - 1 for every candidate but low, over 1 + their sum;
-    low has the rest. So a candidate can have no weight at all (in a softmax proper none can), and a pixel can be left as it is.
+    Weights are those of a softmax in which low has the logit 0 and every other candidate begins at log(SHARE). Offsets begin
+    as small random functions of the features: all at 0 they see the same gradient and stay together, on a ring around the
+    pixel they blur first and learn later; and weights that can be exactly 0 stay there (docs/decisions.md has the figures).
     """
 
     def __init__(self, channels: int, samples: int, reach: float) -> None:
@@ -211,19 +214,18 @@ class MixHead(nn.Module):
         self.body = Convolution(channels, channels)
         # One layer for all: weights of high, g, weights of the samples (for four pixels each), then x and y of the offsets.
         self.choose = nn.Conv2d(channels, 4 * (samples + 2) + 2 * samples, 1)
+        nn.init.normal_(self.choose.weight, std=FIRST_STEP)
         bias = self.choose.get_parameter("bias")
         nn.init.zeros_(bias)
         with torch.no_grad():
-            self.choose.weight[:8] = 0
-            self.choose.weight[-2 * samples :] = 0
-            bias[8 : -2 * samples] = math.log(2)  # at first samples weigh as much as low, so that offsets can be learnt
+            bias[:4] = bias[4:8] = FIRST_CHANGE
 
     def forward(
         self, x: Float[Tensor, "b c h2 w2"], low: Float[Tensor, "b 1 h w"], high: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 1 h w"]:
         chosen = self.choose(self.body(x))
         split = 4 * (self.samples + 2)
-        weights = self._rise(chosen[:, :split])
+        weights = SHARE * torch.exp(chosen[:, :split].clamp(max=LARGEST_LOGIT))
         sampled = self.doubled(self._sample(low, self.reach * torch.tanh(chosen[:, split:])))
         base, plain = phases(low), sampled[:, self.samples]
         high_weight, gate = weights[:, :4], weights[:, 4:8] / (1 + weights[:, 4:8])
@@ -233,15 +235,6 @@ class MixHead(nn.Module):
             total, mixed = total + weight, mixed + weight * (sampled[:, k] - plain)
         mixed = mixed - gate * total * (base - plain)
         return nn.functional.pixel_shuffle(base + mixed / (1 + high_weight + total), 2)
-
-    def _rise(self, logits: Tensor) -> Tensor:
-        """exp(z) - 1 above 0, else 0; backwards, in training, as if it were exp(z) - 1 everywhere, as for a softmax.
-
-        With the true gradient, 0 below 0, a candidate that has lost its weight everywhere could never come back.
-        """
-        risen = torch.exp(logits.clamp(max=LARGEST_LOGIT)) - 1
-        weights = risen.clamp(min=0)
-        return risen + (weights - risen).detach() if self.training else weights
 
     def _sample(self, low: Tensor, offsets: Tensor) -> Float[Tensor, "b k h2 w2"]:
         """Bilinear samples of low's 2 x 2 means, and those means by the same way, last; beyond the border its last values.

@@ -40,6 +40,7 @@ class PairSet:
             )
         self.ids = sorted(self.store.ids)
         self.read = lru_cache(KEPT)(self._read)
+        self.rgb = lru_cache(4 * KEPT)(self._rgb)  # the colours alone: what dresses rendered scenes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,14 +55,18 @@ class PairSet:
         """Whether the truth comes along."""
         return TRUTH in self.store.maps
 
-    def _read(self, number: int) -> Pair:
+    def _rgb(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
         id = self.ids[number]
         arrays = self.store.arrays(id)
         if RGB not in arrays:
             raise StoreError(self.store.folder, f"{id!r} has no colours beside its low map: make the store again")
+        return arrays[RGB]
+
+    def _read(self, number: int) -> Pair:
+        id, rgb = self.ids[number], self.rgb(number)
         low, high = (Nearness.of(self.store.get(id, name)).values for name in (LOW, HIGH))
         near = Nearness.of(self.store.get(id, TRUTH)).values if self.exact else None
-        return Pair(id, arrays[RGB], low, high, near)
+        return Pair(id, rgb, low, high, near)
 
 
 def is_pairs(folder: Path) -> bool:

@@ -45,7 +45,7 @@ class SddrTraining:
     """Whether the network sees the photo (paper: no)."""
     head: str = "mix"
     """mix: a convex mixture of nearby depth; residual: low + f."""
-    samples: int = 4
+    samples: int = 8
     """Displaced samples of the mix head."""
     reach: float = 18.0
     """How far these may lie, in pixels."""

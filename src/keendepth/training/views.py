@@ -131,7 +131,7 @@ class Views:
 
     def _textures(self, rng: np.random.Generator) -> list[np.ndarray]:
         drawn = [_draw(self._photos, rng) for _ in range(TEXTURES)]
-        return [pairs.read(number).rgb for pairs, number in drawn]
+        return [pairs.rgb(number) for pairs, number in drawn]
 
     def _pair_view(self, pair: Pair, found: Label | None, rng: np.random.Generator) -> View:
         """A crop of a predictor's own maps."""
