@@ -248,7 +248,7 @@ def _materials(text: str) -> dict[str, tuple[tuple[float, float, float], str, fl
     return found
 
 
-@functools.lru_cache(maxsize=160)
+@functools.lru_cache(maxsize=64)
 def load(model: Model) -> tuple[Part, ...]:
     """The parts of a model in metres, z up, front towards -y, standing on z = 0 about the origin; panes of glass are left out."""
     with zipfile.ZipFile(model.archive) as packed:

@@ -65,7 +65,7 @@ PROXY = Paint((0.5, 0.5, 0.5))
 TILE = 4.0  # metres that a swatch covers
 
 
-@functools.lru_cache(maxsize=160)
+@functools.lru_cache(maxsize=64)
 def meshes(model: Model) -> tuple[Mesh, ...]:
     """A model's meshes; the same objects each time, so that OpenGL keeps them."""
     return tuple(

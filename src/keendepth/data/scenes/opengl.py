@@ -15,6 +15,9 @@ from keendepth.data.scenes.shaders import CAST, COLOUR, EXACT, LIGHT, SCREEN, VE
 
 NEAR, FAR = 0.05, 400.0
 SHADOW = 1024  # pixels of the shadow map's side
+MOST_HELD = (
+    300_000_000  # bytes of meshes and pictures that one process keeps in OpenGL; 3600 scenes grew to 11 GB without it
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,7 @@ class Device:
         import moderngl
 
         self.gl = moderngl.create_context(standalone=True, backend="egl", require=330)  # type: ignore[arg-type]
+        self.gl.gc_mode = "auto"  # what nobody holds is freed: a mesh's buffer, once its vertex arrays are gone
         self.gl.enable(moderngl.DEPTH_TEST)
         self.programs: dict[str, Any] = {
             "exact": self.gl.program(VERTEX, EXACT), "colour": self.gl.program(VERTEX, COLOUR),
@@ -76,11 +80,12 @@ class Device:
         corners = self.gl.buffer(np.array([-1, -1, 3, -1, -1, 3], np.float32))
         self.screen = self.gl.vertex_array(self.programs["light"], [(corners, "2f", "corner")])
         self.sent: dict[int, tuple[Mesh, dict[str, Any], Any]] = {}
+        self.held = 0  # bytes of vertices and pictures in `sent`
 
     def send(self, mesh: Mesh) -> tuple[Mesh, dict[str, Any], Any]:
         """The mesh's vertex arrays by program, and its texture; kept for the next time, within bounds."""
         if id(mesh) not in self.sent:
-            if len(self.sent) > 1500:
+            if self.held > MOST_HELD:
                 self.clear()
             buffer = self.gl.buffer(mesh.vertices.tobytes())
             layout = {
@@ -96,6 +101,7 @@ class Device:
                 texture = self.gl.texture(mesh.picture.shape[1::-1], 4, np.ascontiguousarray(mesh.picture).tobytes())
                 texture.build_mipmaps()
                 texture.anisotropy = 4.0
+            self.held += mesh.vertices.nbytes + (0 if mesh.picture is None else mesh.picture.nbytes)
             self.sent[id(mesh)] = (mesh, arrays, texture)  # holding the mesh keeps its id from being used again
         return self.sent[id(mesh)]
 
@@ -106,6 +112,7 @@ class Device:
             if texture is not None:
                 texture.release()
         self.sent.clear()
+        self.held = 0
 
     def target(self, size: tuple[int, int], number: int, dtype: str = "f4") -> Any:
         """A frame buffer (height, width) with `number` float textures and depth."""
