@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from keendepth.training import degrade as d  # noqa: E402
 from keendepth.training import scenes as s  # noqa: E402
 from keendepth.training.pairs import is_pairs  # noqa: E402
+from keendepth.training.retexture import retextured  # noqa: E402
 from keendepth.training.views import ViewOptions, Views  # noqa: E402
 from made_data import made_cache, made_pairs, near_of  # noqa: E402
 
@@ -201,12 +202,34 @@ def test_a_batch_has_the_networks_shapes_and_is_finite_where_valid(tmp_path: Pat
 
 
 def test_targets_of_clean_inputs_are_the_inputs(tmp_path: Path) -> None:
-    made = options(degrade=d.Degrade(d.Mixture(1, 0, 0, 0, 0)), pair_share=0.0)
+    made = options(degrade=d.Degrade(d.Mixture(1, 0, 0, 0, 0)), pair_share=0.0, guide=0.0)
     batch = Views([made_cache(tmp_path / "cache")], [], made, 4, 0).batch(0)
     torch.testing.assert_close(batch["low"], batch["target"])
     torch.testing.assert_close(batch["high"], batch["target"])
     near = batch["low"][:, 0] * batch["units"][:, 1, None, None] + batch["units"][:, 0, None, None]
     assert 0.12 < near.min() < near.max() < 0.51  # back in 1/m
+
+
+def test_the_second_map_is_the_sharpest_one_along_the_photo(tmp_path: Path) -> None:
+    made = options(degrade=d.Degrade(d.Mixture(0, 0, 1, 0, 0)), pair_share=0.0, guide=1.0)
+    batch = Views([made_cache(tmp_path / "cache")], [], made, 8, 0).batch(0)
+    error = {name: (batch[name] - batch["target"]).abs().mean() for name in ("low", "high")}
+    assert 0 < error["high"] < error["low"]
+
+
+def test_scenes_are_dressed_in_photos_and_keep_their_depth(tmp_path: Path) -> None:
+    cache, pairs = made_cache(tmp_path / "cache"), made_pairs(tmp_path / "pairs", exact=False)
+    plain, dressed = (
+        Views([cache], [pairs], options(pair_share=0.0, retexture=share), 4, 0).view for share in (0.0, 1.0)
+    )
+    rgb, near = cache.read(0).rgb, cache.read(0).near
+    photo = np.random.default_rng(1).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    out = retextured(rgb, near, [photo], np.random.default_rng(0))
+    assert out.shape == rgb.shape
+    assert (out != rgb).any(-1).mean() > 0.2
+    np.testing.assert_array_equal(out, retextured(rgb, near, [photo], np.random.default_rng(0)))
+    one, two = plain(np.random.default_rng(3)), dressed(np.random.default_rng(3))
+    assert one.rgb.shape == two.rgb.shape
 
 
 def test_photos_are_not_supervised_at_edges_and_wait_for_labels(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_depth_may_be_scaled_and_affine_kinds_moved(onnx: Path) -> None:
 
 def test_a_fresh_network_returns_its_input() -> None:
     torch.manual_seed(0)
-    fresh = RefineNet(RefineNetOptions("tiny")).eval()
+    fresh = RefineNet(RefineNetOptions("tiny", head="residual")).eval()
     from keendepth.refiners.torch_network import run
 
     image, depth = scene()

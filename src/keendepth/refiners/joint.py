@@ -152,6 +152,9 @@ def _vote(
     chosen = np.flatnonzero(near)
     window = _Window(coarse, fine, options, threshold)
     pieces = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
+    if len(pieces) == 1:
+        out.ravel()[chosen] = window.decide(chosen)
+        return out
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for piece, values in zip(pieces, pool.map(window.decide, pieces), strict=True):
             out.ravel()[piece] = values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from keendepth.predictors.card import read_role
 from keendepth.refiners import registry
 from keendepth.refiners.joint import effective_size
 from keendepth.refiners.network import Network, OnnxNetwork, refine_normalised
-from keendepth.refiners.space import Nearness
+from keendepth.refiners.space import Nearness, along_photo, near_map
 from keendepth.refiners.tiles import cropped, fit_window
 from keendepth.refiners.windows import OVERLAP, Blend, Window, cover, grid
 
@@ -40,6 +40,7 @@ class SddrOptions:
     )
     pixels: int = 1_500_000  # of one pass of the network; larger pictures go through in overlapping tiles
     enlarge: float = 8.0  # one pass enlarges at most so much; the network saw 16, and is better at 8
+    guide: bool = True  # the second map goes along the photo first (the weighted median); without a predictor it is the first one that does
     high_factor: float = 2.0  # the predictor's second look, in multiples of its native size (SDDR, MiDaS: 2)
     alpha: float = (
         0.03  # Eq. 11: usual mean gradient of the predictor's training depth; not given there, see `adaptive_size`
@@ -83,12 +84,17 @@ class Sddr:
             del sizes[0]  # it would throw away what the second look adds
         first, *rest = sizes
         picture = image.resized(*first)
-        high = self._second(picture, side, predictor)
+        high = self.second(picture, self._look_again(picture, side, predictor) or depth)
         values = self.apply(Nearness.of(depth.resized(*first, ENLARGED_BY)).values, high, picture.rgb)
         for size in rest:
+            picture = image.resized(*size)
             larger = np.clip(geometry.resize(values, size, ENLARGED_BY), values.min(), values.max())
-            values = self.apply(larger, None, image.resized(*size).rgb)
+            values = self.apply(larger, self.second(picture, near_map(values)), picture.rgb)
         return values
+
+    def second(self, image: Image, depth: DepthMap) -> Float32[np.ndarray, "h w"]:
+        """What the network gets as HIGH, in nearness at the image's size, made of the sharpest depth there is."""
+        return along_photo(image, depth) if self.options.guide else Nearness.of(depth.resized(*image.size)).values
 
     def apply(
         self, low: Float32[np.ndarray, "h w"], high: Float32[np.ndarray, "h w"] | None, rgb: UInt8[np.ndarray, "h w 3"]
@@ -104,13 +110,12 @@ class Sddr:
             blend.add(window, tile)
         return blend.result()
 
-    def _second(
-        self, image: Image, side: float | None, predictor: Predictor | None
-    ) -> Float32[np.ndarray, "h w"] | None:
+    def _look_again(self, image: Image, side: float | None, predictor: Predictor | None) -> DepthMap | None:
+        """The predictor's depth at `high_factor` times its native size; it forgets its source, whose native size is no longer its own."""
         if predictor is None or side is None:
             return None
         looked = look(predictor, image, min(side * self.options.high_factor, self.options.longest))
-        return None if looked is None else Nearness.of(looked).values
+        return None if looked is None else replace(looked, source=None)
 
     def _round(
         self, image: Image, values: Float32[np.ndarray, "h w"], s: int, asked: tuple[Predictor | None, float | None]
@@ -130,12 +135,11 @@ class Sddr:
         `asked`: the predictor and the side of its native input, or None and None: then the photo alone refines the crop.
         """
         predictor, side = asked
-        part, crop = cropped(image, window), values[window.at]
-        high = None
+        part, crop, looked = cropped(image, window), values[window.at], None
         if predictor is not None and side is not None:
             looked = self._adaptive_look(predictor, part, side, relative_detail(values, window))
-            high = None if looked is None else Nearness.of(looked).values
-        return fit_window(self.apply(crop, high, part.rgb), crop)
+        sharpest = near_map(crop) if looked is None else replace(looked, source=None)
+        return fit_window(self.apply(crop, self.second(part, sharpest), part.rgb), crop)
 
     def _adaptive_look(self, predictor: Predictor, part: Image, side: float, detail: float) -> DepthMap | None:
         coarse = look(predictor, part, side)

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from keendepth.core import geometry
-from keendepth.core.types import DepthKind, DepthMap
+from keendepth.core.types import DepthKind, DepthMap, Image
+from keendepth.refiners.joint import JointOptions, refine_jointly
 
 # A refined value may leave the input's range by this share of it: a reduced map has lost some of a thin thing's nearness.
 OVERSHOOT = 0.1
@@ -68,3 +69,19 @@ class Nearness:
         thing = geometry.fill_nearest(self.values, ~things)
         sky = np.where(rim, values < thing / 2, self.sky) & ~self.unknown
         return Nearness(self.values, self.unknown, sky, self.kind)
+
+
+def near_map(near: Float32[np.ndarray, "h w"]) -> DepthMap:
+    """Nearness as a depth map: of 1/z (nothing below 0, and 0 is sky) its z, else disparity."""
+    if near.min() < 0:
+        return DepthMap(near, DepthKind.DISPARITY)
+    with np.errstate(divide="ignore"):
+        return DepthMap((1 / near).astype(np.float32), DepthKind.METRIC)
+
+
+def along_photo(image: Image, depth: DepthMap) -> Float32[np.ndarray, "h w"]:
+    """Nearness of the weighted median of a map along the photo (`refiners.joint`), at the photo's size: sharp, and wrong here and there.
+
+    It is the second map of a refiner that has no better one: what SDDR calls HIGH (**ours**).
+    """
+    return Nearness.of(depth.with_values(refine_jointly(image, depth, JointOptions()))).values

@@ -58,6 +58,7 @@ class Degraded:
     high: Float32[np.ndarray, "h w"] | None  # None: there is no second map
     kind: str  # a field of Mixture
     affine: bool  # whether the input has an error of scale and shift that no refiner could know
+    small: Float32[np.ndarray, "_h _w"] | None = None  # the sensor's own map before it was enlarged to `low`
 
 
 Pair = tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"] | None]
@@ -77,7 +78,8 @@ def degrade(
     if kind == "near_clean":
         return Degraded(near_clean(near, rng), None, kind, False)
     if kind == "sensor":
-        return Degraded(sensor(near, rng, options), None, kind, False)
+        low, small = sensor(near, rng, options)
+        return Degraded(low, None, kind, False, small)
     low, high = predicted(near, rng, options) if real is None or kind == "predicted" else real
     return Degraded(low, None if rng.random() < options.alone else high, kind, True)
 
@@ -95,8 +97,10 @@ def near_clean(near: Float32[np.ndarray, "h w"], rng: np.random.Generator) -> Fl
     return geometry.resize(geometry.resize(near, size, "area"), near.shape)
 
 
-def sensor(near: Float32[np.ndarray, "h w"], rng: np.random.Generator, options: Degrade) -> Float32[np.ndarray, "h w"]:
-    """A low-resolution sensor or somebody's small file: shifted, reduced, noisy, rounded, holed and filled, enlarged again."""
+def sensor(
+    near: Float32[np.ndarray, "h w"], rng: np.random.Generator, options: Degrade
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "_h _w"]]:
+    """A low-resolution sensor or somebody's small file: shifted, reduced, noisy, rounded, holed and filled; (enlarged again, its own map)."""
     in_depth = rng.random() < options.in_depth and bool((near > 0).all())
     values = 1 / near if in_depth else near
     if rng.random() < options.shift[0]:
@@ -105,10 +109,11 @@ def sensor(near: Float32[np.ndarray, "h w"], rng: np.random.Generator, options: 
     small = geometry.resize(values, size, str(rng.choice(("area", "nearest", "cubic"), p=(0.5, 0.3, 0.2))))
     small = np.clip(small, values.min(), values.max())  # cubic overshoots
     small = _worn(1 / small if in_depth else small, rng, options)
+    own = small
     small = 1 / small if in_depth else small
     large = geometry.resize(small, near.shape, str(rng.choice(("linear", "cubic", "nearest"), p=(0.3, 0.6, 0.1))))
     large = np.clip(large, small.min(), small.max())
-    return 1 / large if in_depth else large
+    return (1 / large if in_depth else large), own
 
 
 def _worn(small: np.ndarray, rng: np.random.Generator, options: Degrade) -> np.ndarray:

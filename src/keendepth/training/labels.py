@@ -16,6 +16,7 @@ from keendepth.data.store import Recipe, Store
 from keendepth.predictors import Predictor
 from keendepth.refiners.network import Network
 from keendepth.refiners.sddr import Sddr, SddrOptions, native_side
+from keendepth.refiners.space import near_map
 from keendepth.refiners.windows import OVERLAP, Blend, Window, grid
 from keendepth.training.pairs import Pair, PairSet
 
@@ -54,9 +55,9 @@ def pseudo_label(
     """
     options = options or LabelOptions()
     refiner = Sddr(network, SddrOptions())
-    depth = refiner.apply(pair.low, pair.high, pair.rgb)
-    gradient = bilateral(edges.gradient_magnitude(depth), options.bilateral)
     image, side = Image(pair.rgb), _side(predictor)
+    depth = refiner.apply(pair.low, refiner.second(image, near_map(pair.high)), pair.rgb)
+    gradient = bilateral(edges.gradient_magnitude(depth), options.bilateral)
     for s in range(1, options.windows + 1):
         depth, gradient = _round(
             (depth, gradient), s, lambda window, now: refiner.window(image, now, (predictor, side), window)

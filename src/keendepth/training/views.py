@@ -13,8 +13,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from keendepth.core import edges, geometry
+from keendepth.core.types import Image
 from keendepth.losses.edge import edge_regions
 from keendepth.refiners.network import fit, normalised
+from keendepth.refiners.space import along_photo, near_map
 from keendepth.refiners.windows import Window
 from keendepth.training.degrade import Degrade, Degraded, Mixture, degrade, jumps
 from keendepth.training.labels import Label, LabelSet
@@ -53,6 +55,7 @@ class ViewOptions:
         0.0  # share of rendered views whose surfaces are dressed in photos of the pairs, where there are any
     )
     degrade: Degrade = field(default_factory=Degrade)
+    guide: float = 0.75  # chance that the second map is the weighted median along the photo, as in `refiners.sddr`
     jitter: Jitter = field(default_factory=Jitter)
     edge_weight: float = 20.0  # of pixels within `edge_reach` of an occlusion, for L1; others weigh 1
     edge_reach: int = 3
@@ -127,7 +130,7 @@ class Views:
             scene = replace(scene, rgb=retextured(scene.rgb, scene.near, self._textures(rng), rng))
         given = degrade(scene.near, rng, self.options.degrade)
         label = None if self.options.scene_labels else _nothing(scene.near)
-        return _view(scene.rgb, given, Truth(scene.near, scene.edge, label), self.options.jitter, rng)
+        return _view(scene.rgb, given, Truth(scene.near, scene.edge, label), self.options, rng)
 
     def _textures(self, rng: np.random.Generator) -> list[np.ndarray]:
         drawn = [_draw(self._photos, rng) for _ in range(TEXTURES)]
@@ -138,7 +141,7 @@ class Views:
         window = _window(pair.low.shape, self.options.size, rng)
         alone = rng.random() < self.options.degrade.alone
         given = Degraded(pair.low[window.at], None if alone else pair.high[window.at], "real", True)
-        return _view(pair.rgb[window.at], given, self._pair_truth(pair, found, window), self.options.jitter, rng)
+        return _view(pair.rgb[window.at], given, self._pair_truth(pair, found, window), self.options, rng)
 
     def _pair_truth(self, pair: Pair, found: Label | None, window: Window) -> Truth:
         """Exact depth where it is known; of a photo the low map where it is flat, or an earlier student's depth (`depth_labels`)."""
@@ -155,9 +158,11 @@ class Views:
         return Truth(low, np.zeros(low.shape, bool), label, flat)
 
 
-def _view(rgb: np.ndarray, given: Degraded, truth: Truth, jitter: Jitter, rng: np.random.Generator) -> View:
-    """Normalised, flipped and jittered."""
-    known = normalised(given.low, given.high)
+def _view(rgb: np.ndarray, given: Degraded, truth: Truth, options: ViewOptions, rng: np.random.Generator) -> View:
+    """Jittered, given its second map, normalised and flipped."""
+    rgb = jittered(rgb, options.jitter, rng)
+    high = _guided(rgb, given) if rng.random() < options.guide else given.high
+    known = normalised(given.low, high)
     if known is None:  # a wall or the sky fills the window: nothing to learn but to leave it alone
         zero = np.zeros_like(given.low)
         maps, units = (
@@ -173,7 +178,13 @@ def _view(rgb: np.ndarray, given: Degraded, truth: Truth, jitter: Jitter, rng: n
         maps, units = [known.low, known.high, target, valid, truth.edge, steep], (known.bottom, known.span)
     if rng.random() < 0.5:
         rgb, maps = rgb[:, ::-1], [values[:, ::-1] for values in maps]
-    return View(jittered(rgb, jitter, rng), *maps, given.kind, units)
+    return View(np.ascontiguousarray(rgb), *maps, given.kind, units)
+
+
+def _guided(rgb: np.ndarray, given: Degraded) -> np.ndarray:
+    """The second map that `refiners.sddr` makes: the high map, or else the only one, along the photo."""
+    source = next(x for x in (given.high, given.small, given.low) if x is not None)
+    return along_photo(Image(rgb), near_map(source))
 
 
 def _nothing(like: np.ndarray) -> np.ndarray:
