@@ -449,6 +449,16 @@ def test_the_command_line(clip: Path, tmp_path: Path) -> None:
     assert "1 skipped, 1 failed" in again.output
 
 
+def test_two_clips_of_one_name_stay_apart(clip: Path, tmp_path: Path) -> None:
+    film(tmp_path / "clip.mkv", pictures(2), "ffv1", "bgr0")
+    arguments = ["video", str(clip), str(tmp_path / "clip.mkv"), "-o", str(tmp_path / "out"), "--model", "toy"]
+    assert CliRunner().invoke(app, [*arguments, "--save", "png16"]).exit_code == 0
+    assert {p.name: len(list(p.iterdir())) for p in (tmp_path / "out").glob("*.png16")} == {
+        "clip.mp4.png16": 10,
+        "clip.mkv.png16": 2,
+    }
+
+
 def test_unknown_files_to_save_are_named(clip: Path) -> None:
     assert tuple(outputs.SAVED) == CLIP_SAVED
     result = CliRunner().invoke(app, ["video", str(clip), "--save", "glb"])

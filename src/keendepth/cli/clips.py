@@ -79,7 +79,7 @@ def video(
 
     def work(clip: Path, stem: Path) -> dict[str, Any]:
         with counting() as show:
-            for step in convert(clip, stem.parent, settings, made):
+            for step in convert(clip, stem.parent, settings, made, stem.name):
                 show(step.done, step.total, f"{clip.name}: {step.stage}")
         return _told(step)
 

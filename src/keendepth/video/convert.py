@@ -77,19 +77,24 @@ def steady(
 
 
 def convert(
-    clip: str | Path, folder: str | Path, settings: Settings | None = None, model: Pipeline | None = None
+    clip: str | Path,
+    folder: str | Path,
+    settings: Settings | None = None,
+    model: Pipeline | None = None,
+    name: str | None = None,
 ) -> Iterator[Progress]:
     """Depth of a clip into `folder`, as a generator that works while it is drawn from and tells how far it is.
 
     Makes `NAME.depth.mp4` (photo beside depth), folders `NAME.png16`, `NAME.exr`, `NAME.npz` of numbered frames, `NAME.frames.jsonl` (time,
     scale and shift of each) and `NAME.video.json`. One camera and one range of colours hold for the whole clip, and memory does not
     grow with it. It may be stopped at any time, killed too: every file in its place is whole, and the same call goes on
-    and ends with the same bytes as an unbroken run. `model`: a pipeline that is loaded already, of `settings.model`.
+    and ends with the same bytes as an unbroken run. `model`: a pipeline that is loaded already, of `settings.model`; `name`: NAME, where it
+    is not the clip's own.
     Raises FileError for a clip that cannot be read or was done with other settings, ValueError for impossible settings.
     """
     settings, clip = settings or Settings(), Path(clip)
     opened = video.open_clip(clip)
-    place = Workplace(Path(folder), clip.stem, {"clip": fingerprint(clip), **settings.deciding()})
+    place = Workplace(Path(folder), name or clip.stem, {"clip": fingerprint(clip), **settings.deciding()})
     finished = None if settings.overwrite else place.finished()
     if finished:
         count = finished["frames"]
