@@ -25,6 +25,7 @@ LISTS = ("hls", "concat", "dash", "lavfi", "sdp", "imf")
 HD_LINES = 720  # from here on a clip that does not name its colour matrix means BT.709, below it BT.601 (the usual rule of players)
 BT709 = 1  # ITU-T H.273, matrix coefficients
 UNNAMED = (2, 3)  # H.273: unspecified, reserved
+CONVERTING = 1  # threads for changing colours: with more, one clip of 32 frames in 600 came out with other bytes (PyAV 18.1, busy machine)
 ENCODERS = ("libx264", "libopenh264")
 QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0"}  # no B-frames, so that pieces join without a gap
 
@@ -167,7 +168,7 @@ def _upright(path: Path, frame: Any, stream: Any) -> UInt8[np.ndarray, "h w 3"]:
     check_size(path, frame.height, frame.width)
     shape = stream.sample_aspect_ratio or Fraction(1)
     width = max(1, round(frame.width * shape)) if Fraction(1, 8) < shape < 8 else frame.width
-    options: dict[str, Any] = {"width": width}
+    options: dict[str, Any] = {"width": width, "threads": CONVERTING}
     if frame.colorspace in UNNAMED and frame.height >= HD_LINES:
         options["src_colorspace"] = BT709
     if any(component.is_alpha for component in frame.format.components):
@@ -197,7 +198,7 @@ def encode(path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "h w 3"]]
                 stream.height, stream.width, stream.pix_fmt = rgb.shape[0], rgb.shape[1], "yuv420p"
                 stream.codec_context.time_base = Fraction(1, TICKS)
                 stream.codec_context.thread_count = 1  # more threads, other bytes
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p", threads=CONVERTING)
             frame.pts, frame.time_base = ticks, Fraction(1, TICKS)
             container.mux(stream.encode(frame))
         if stream is not None:

@@ -126,4 +126,5 @@ def _window(values: np.ndarray) -> np.ndarray:
 
 
 def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return geometry.resize(values, size) if values.shape != size else values
+    """At `size`; a single value stands for all."""
+    return values if values.size == 1 or values.shape == size else geometry.resize(values, size)

@@ -71,8 +71,8 @@ def carry(
     """(u, v, growth, inside): where each pixel falls in the other picture, by what its depth is multiplied there, and whether that is inside and known."""
     h, w = nearness.shape
     rays = geometry.pixel_rays(h, w, K) @ turn.T
-    x, y, growth = geometry.project(rays + nearness[..., None] * step, K)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # unknown pixels, and points beside the other camera
+        x, y, growth = geometry.project(rays + nearness[..., None] * step, K)
         inside = (growth > 1e-3) & (x > 0) & (x < w) & (y > 0) & (y < h)
     return x, y, growth, inside
 
@@ -80,7 +80,7 @@ def carry(
 def sample(
     values: Float[np.ndarray, "h w"], u: Float[np.ndarray, "a b"], v: Float[np.ndarray, "a b"]
 ) -> Float[np.ndarray, "a b"]:
-    """Bilinear values at picture points (pixel centres at halves); beyond the border its nearest value, at unknown points NaN stays out."""
+    """Bilinear values at picture points (pixel centres at halves); beyond the border its nearest value; a NaN makes NaN of its neighbours."""
     h, w = values.shape
     x = np.clip(np.nan_to_num(u - 0.5), 0, w - 1)
     y = np.clip(np.nan_to_num(v - 0.5), 0, h - 1)

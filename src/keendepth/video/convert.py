@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -61,9 +62,16 @@ class Progress:
     stage: str  # "looking" at a sample, "depth", "done", or "skipped" as everything was there
     done: int  # frames, of this stage
     total: int  # as many as the file announces; a damaged one ends before
-    picture: UInt8[np.ndarray, "h w 3"] | None = None  # with "depth": photo and coloured depth of the frame just done
+    image: Image | None = None  # with "depth": the frame just done
+    depth: DepthMap | None = None
+    plan: Plan | None = None
     files: tuple[Path, ...] = ()  # with "done" and "skipped": what was made
     facts: dict[str, Any] = field(default_factory=dict)  # with "done" and "skipped": what the clip's .video.json says
+
+    @functools.cached_property
+    def picture(self) -> UInt8[np.ndarray, "h w 3"] | None:
+        """Photo and coloured depth of the frame side by side, as in the film; made when asked for."""
+        return self.plan.shown(self.image, self.depth) if self.plan and self.image and self.depth else None
 
 
 def steady(
@@ -98,7 +106,7 @@ def convert(
     finished = None if settings.overwrite else place.finished()
     if finished:
         count = finished["frames"]
-        yield Progress("skipped", count, count, None, place.files(settings.save), finished)
+        yield Progress("skipped", count, count, files=place.files(settings.save), facts=finished)
         return
     model = model or _loaded(settings)
     place.begin(settings.overwrite)
@@ -185,18 +193,18 @@ def _work(clip: video.Clip, place: Workplace, plan: Plan, settings: Settings, mo
             line = asdict(stabilise.last) if stabilise.last else {}
         for sequence in sequences:
             sequence.put(frame.number, depth, plan)
-        picture = plan.shown(image, depth)
-        if film:
-            film.put(frame.number, frame.ticks, picture)
         done = frame.number + 1
+        step = Progress("depth", done, max(done, clip.frames), image, depth, plan)
+        if film and step.picture is not None:
+            film.put(frame.number, frame.ticks, step.picture)
         place.keep(done, line_of(frame, depth, plan.beyond(depth)) | line, stabilise.state() if stabilise else {})
         if film:
             film.tidy(done)
-        yield Progress("depth", done, max(done, clip.frames), picture)
+        yield step
     if film:
         film.finish(place.target("mp4"), done)
     facts = place.finish(_facts(clip, place, plan))
-    yield Progress("done", done, done, None, place.files(settings.save), facts)
+    yield Progress("done", done, done, files=place.files(settings.save), facts=facts)
 
 
 def _facts(clip: video.Clip, place: Workplace, plan: Plan) -> dict[str, Any]:
