@@ -325,6 +325,7 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(
     assert contents(place) == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_files_and_the_next_one_ends_alike(tmp_path: Path) -> None:
     path = film(tmp_path / "long.mp4", pictures(150))
     command = [sys.executable, "-m", "keendepth", "video", str(path), "--model", "toy", "--save", "png16,mp4", "-o"]
@@ -412,6 +413,7 @@ def test_metres_that_do_not_fit_are_refused_before_the_work(clip: Path, tmp_path
     assert end.facts["max"] == pytest.approx(100, rel=0.02)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     peaks = []
     for count in (16, 64):

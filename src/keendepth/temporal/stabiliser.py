@@ -103,7 +103,7 @@ class Stabiliser:
             if likeness >= CUT:
                 done = self._followed(past, grey, small, (moved, guess, K))
                 if done is not None:
-                    return done.applied(depth, self._past.space)
+                    return done.applied(depth, past.space)
         space = Space.of(small)
         still = np.eye(3), np.zeros(3)
         self._past = _Past(grey, space.values(small), Line(1.0, 0.0), 0, space, *still)
