@@ -18,12 +18,13 @@ ROWS = (
     ("training",),
     ("export",),  # what a run ships
     ("evaluation",),
+    ("video",),
     ("pipeline",),
     ("calibration",),
     ("refiners",),
     ("predictors",),
     ("data", "nn", "losses"),
-    ("io", "viz"),
+    ("io", "viz", "temporal"),
     ("core",),
 )
 LEVEL = {layer: level for level, row in enumerate(ROWS) for layer in row}

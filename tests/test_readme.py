@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(coffee)
+    from keendepth.io import video
+
+    picture = keendepth.read_image(folder / "photo.jpg").resized(96, 128).rgb
+    video.encode(folder / "piece.nut", ((3600 * k, np.roll(picture, k, axis=1)) for k in range(3)), Fraction(25))
+    video.join(folder / "clip.mp4", [folder / "piece.nut"])
     depth = keendepth.DepthMap(np.tile(np.linspace(1, 4, 60), (40, 1)), keendepth.DepthKind.METRIC)
     keendepth.write(folder / "lidar.png", depth)
     (folder / "lidar.png.json").unlink()  # somebody's file has no description of ours

@@ -39,16 +39,18 @@ def _table(cmap: str) -> UInt8[np.ndarray, "n 3"]:
     return table
 
 
-def nearness(depth: DepthMap, low: float = 2.0, high: float = 98.0) -> Float32[np.ndarray, "h w"]:
-    """Inverse depth from 0 (far) to 1 (near), between its `low` and `high` percentiles over known pixels; NaN where unknown or sky."""
+def nearness(
+    depth: DepthMap, low: float = 2.0, high: float = 98.0, span: tuple[float, float] | None = None
+) -> Float32[np.ndarray, "h w"]:
+    """Inverse depth from 0 (far) to 1 (near), between its `low` and `high` percentiles over known pixels, or over a given `span`; NaN where unknown or sky."""
     with np.errstate(over="ignore"):  # 1 / 1e-40
         inverse = np.minimum(depth.inverse(), np.finfo(np.float32).max)
     inverse = np.where(depth.valid, inverse, np.float32(np.nan))
-    bottom, top = _percentiles(inverse, low, high)
-    span = top - bottom
-    if not span > 0:
+    bottom, top = span or _percentiles(inverse, low, high)
+    width = top - bottom
+    if not width > 0:
         return np.where(np.isnan(inverse), inverse, np.float32(0.5))
-    scaled = (inverse * (1 / span) - bottom / span) if span > 1e-30 else (inverse - bottom) / span
+    scaled = (inverse * (1 / width) - bottom / width) if width > 1e-30 else (inverse - bottom) / width
     return np.clip(scaled, 0, 1).astype(np.float32)
 
 
@@ -66,14 +68,19 @@ def _percentiles(inverse: Float32[np.ndarray, "h w"], low: float, high: float) -
 
 
 def colourise(
-    depth: DepthMap, cmap: str = "spectral", low: float = 2.0, high: float = 98.0
+    depth: DepthMap,
+    cmap: str = "spectral",
+    low: float = 2.0,
+    high: float = 98.0,
+    span: tuple[float, float] | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Depth in colours on inverse depth, near = the end of the map; unknown is dark grey, sky a pale blue.
 
-    `cmap`: spectral, inferno, turbo or gray (ValueError otherwise); `low` and `high`: the percentiles that the map spans.
+    `cmap`: spectral, inferno, turbo or gray (ValueError otherwise); `low` and `high`: the percentiles that the map spans; `span`: from and to
+    which inverse depth (`DepthMap.inverse`) instead, so that all frames of a clip share their colours.
     """
     table = _table(cmap)
-    near = nearness(depth, low, high)
+    near = nearness(depth, low, high, span)
     unknown = np.isnan(near)
     index = np.rint(np.where(unknown, 0, near) * (STEPS - 1)).astype(np.uint16)
     index[unknown] = STEPS

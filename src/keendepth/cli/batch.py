@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # The keys of `pipeline.FILES`, known here too so that arguments are split before anything heavy is imported (a test compares them).
 SAVED = ("preview", "png16", "exr", "tiff", "npz", "pfm", "dpt", "ply", "glb", "edges")
+CLIP_SAVED = ("mp4", "png16", "exr", "npz")  # the same of `video.outputs.SAVED`
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".gif")
 
 
@@ -152,11 +153,11 @@ class Batch:
                 items.append((source, Path(source.name)))
         self.jobs = [(source, output / place) for source, place in _unambiguous(items)]
 
-    def run(self, work: Callable[[Path, Path], dict[str, Any]], as_json: bool) -> None:
-        """Do the work for each; a bad file is reported and the others go on. Exit code 1 when any failed, 130 on Ctrl-C."""
+    def run(self, work: Callable[[Path, Path], dict[str, Any]], as_json: bool, bar: bool = True) -> None:
+        """Do the work for each; a bad file is reported and the others go on. Exit code 1 when any failed, 130 on Ctrl-C. `bar`: count files."""
         report = Report()
         code = 0
-        with _progress(quiet=as_json or len(self.jobs) == 1) as progress:
+        with _progress(quiet=as_json or len(self.jobs) == 1 or not bar) as progress:
             task = progress.add_task("", total=len(self.jobs))
             try:
                 for source, stem in self.jobs:

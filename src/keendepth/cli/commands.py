@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keendepth import __version__
-from keendepth.cli import bench, train
-from keendepth.cli.batch import SAVED, Batch, Report, friendly_errors, load_all, photos_in, say
+from keendepth.cli import bench, clips, train
+from keendepth.cli.batch import CLIP_SAVED, SAVED, Batch, Report, friendly_errors, load_all, photos_in, say
 from keendepth.cli.metres import CameraHeight, Known, MetricFrom, MetricPoints
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def split_lists(arguments: list[str]) -> list[str]:
     listing = False
     for word in arguments:
         names = [name for name in word.split(",") if name]
-        if listing and names and all(name in SAVED for name in names):
+        if listing and names and all(name in SAVED or name in CLIP_SAVED for name in names):
             out += [part for name in names for part in ("--save", name)]
         elif word.startswith("--save="):
             out += [part for name in word.removeprefix("--save=").split(",") for part in ("--save", name)]
@@ -304,3 +304,4 @@ def doctor(
 
 bench.register(app)
 train.register(app)
+clips.register(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,7 +12,7 @@ from jaxtyping import UInt8
 from keendepth.core.types import DepthMap, Image
 from keendepth.io import foreign, record
 from keendepth.io.atomic import atomic
-from keendepth.io.camera import read_camera
+from keendepth.io.camera import given_camera, read_camera
 from keendepth.io.errors import FileError, check_file
 from keendepth.io.formats import CONVENTIONS, UNITS, Draft
 from keendepth.io.image import read_image, resolve_camera
@@ -20,15 +21,18 @@ from keendepth.io.record import sidecar
 __all__ = [
     "CONVENTIONS",
     "READABLE",
+    "SEQUENCES",
     "UNITS",
     "WRITABLE",
     "FileError",
+    "given_camera",
     "read",
     "read_camera",
     "read_image",
     "resolve_camera",
     "sidecar",
     "write",
+    "write_frame",
     "write_preview",
 ]
 
@@ -49,6 +53,7 @@ _LOADERS = {
 }
 _WRITERS = {".exr": "exr", ".tif": "tiff", ".tiff": "tiff", ".npz": "npz", ".pfm": "pfm", ".dpt": "sintel"}
 READABLE = tuple(_LOADERS)
+SEQUENCES = (".png", ".exr", ".npz")  # formats that hold their description themselves
 WRITABLE = (".png", *_WRITERS, ".ply", ".glb")
 
 
@@ -124,12 +129,14 @@ def write(
     return _commit(path, draft, depth, overwrite)
 
 
-def _draft(path: Path, depth: DepthMap, image: Image | None, convention: str | None) -> Draft:
+def _draft(
+    path: Path, depth: DepthMap, image: Image | None, convention: str | None, span: tuple[float, float] | None = None
+) -> Draft:
     suffix = path.suffix.lower()
     if convention and suffix != ".png":
         raise FileError(path, f"a convention ({convention}) is for .png only: drop it")
     if suffix == ".png":
-        return import_module("keendepth.io.png16").prepare(depth, convention, path)
+        return import_module("keendepth.io.png16").prepare(depth, convention, path, span)
     if suffix == ".ply":
         return import_module("keendepth.io.cloud").prepare(depth, image)
     if suffix == ".glb":
@@ -137,6 +144,24 @@ def _draft(path: Path, depth: DepthMap, image: Image | None, convention: str | N
     if suffix in _WRITERS:
         return import_module(f"keendepth.io.{_WRITERS[suffix]}").prepare(depth)
     raise FileError(path, f"expected one of {', '.join(WRITABLE)}, found {suffix or 'a name without suffix'}")
+
+
+def write_frame(
+    path: str | Path, depth: DepthMap, *, convention: str | None = None, span: tuple[float, float] | None = None
+) -> Path:
+    """One frame of a sequence, `.png`, `.exr` or `.npz`: as `write`, but its description is in the file alone, with no .json beside it.
+
+    `span`: the range of values that a PNG of depth that is not metric maps to its codes, one for all frames; values beyond it become its ends.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SEQUENCES:
+        raise FileError(
+            path, f"expected one of {', '.join(SEQUENCES)} for a sequence, found {path.suffix or 'no suffix'}"
+        )
+    draft = _draft(path, depth, None, convention, span)
+    with atomic(path) as temporary:
+        draft.save(temporary, _description(depth, draft))
+    return path
 
 
 def write_preview(
@@ -155,9 +180,14 @@ def write_preview(
 def _commit(path: Path, draft: Draft, depth: DepthMap, overwrite: bool) -> Path:
     if not overwrite and path.exists():
         raise FileError(path, "is there already: choose another name, or overwrite it")
-    description = record.sidecar(depth, draft.encoding)
-    description["versions"].setdefault(draft.library, record.version(draft.library))
+    description = _description(depth, draft)
     with atomic(path) as temporary, atomic(record.beside(path)) as temporary_json:
         draft.save(temporary, description)
         temporary_json.write_text(record.dumps(description, indent=2) + "\n", encoding="ascii")
     return path
+
+
+def _description(depth: DepthMap, draft: Draft) -> dict[str, Any]:
+    description = record.sidecar(depth, draft.encoding)
+    description["versions"].setdefault(draft.library, record.version(draft.library))
+    return description

@@ -14,6 +14,23 @@ from keendepth.io import npz, record
 from keendepth.io.errors import FileError, check_file, reading
 
 
+def given_camera(
+    size: tuple[int, int], focal: float | None = None, fov: float | None = None, file: str | Path | None = None
+) -> Camera | None:
+    """The camera that a user gives for a picture of (height, width): focal length in pixels, horizontal field of view, or a file; None without any.
+
+    Raises ValueError where several are given.
+    """
+    if sum(given is not None for given in (focal, fov, file)) > 1:
+        raise ValueError("camera: expected one of focal, fov and camera_file, found several: drop all but one")
+    height, width = size
+    if focal is not None:
+        return Camera.from_focal(focal, width, height)
+    if fov is not None:
+        return Camera.from_fov(fov, width, height)
+    return read_camera(file, width, height) if file is not None else None
+
+
 def read_camera(path: str | Path, width: int, height: int) -> Camera:
     """The camera in a file, for a photo of `width` x `height` pixels; source "given".
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image as PillowImage
 
 from keendepth.core.types import Camera, Image
-from keendepth.io.camera import read_camera
+from keendepth.io.camera import given_camera
 from keendepth.io.errors import FileError, check_file, check_size, reading
 
 # Formats by what Pillow calls them; it knows more, some of which start other programs (EPS runs Ghostscript).
@@ -46,8 +46,6 @@ def read_image(
     Raises FileError where the file is missing, damaged, no photo, or too large.
     """
     path = Path(path)
-    if sum(given is not None for given in (focal, fov, camera_file)) > 1:
-        raise ValueError("camera: expected one of focal, fov and camera_file, found several: drop all but one")
     check_file(path)
     with reading(path, "a photo"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's on size and on odd EXIF; both are handled here
@@ -60,15 +58,9 @@ def read_image(
             upright = upright.transpose(UPRIGHT[turn])
         rgb = np.array(upright)
     height, width = rgb.shape[:2]
-    camera: Camera | None
-    if focal is not None:
-        camera = Camera.from_focal(focal, width, height)
-    elif fov is not None:
-        camera = Camera.from_fov(fov, width, height)
-    elif camera_file is not None:
-        camera = read_camera(camera_file, width, height)
-    else:
-        camera = Camera.from_35mm(focal_35mm, width, height) if focal_35mm else None
+    camera = given_camera((height, width), focal, fov, camera_file)
+    if camera is None and focal_35mm:
+        camera = Camera.from_35mm(focal_35mm, width, height)
     return Image(rgb, camera, path.stem)
 
 

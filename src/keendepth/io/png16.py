@@ -50,10 +50,14 @@ def _grey(path: Path, picture: PillowImage.Image) -> Shaped[np.ndarray, "h w"]:
     )
 
 
-def prepare(depth: DepthMap, convention: str | None, path: Path) -> Draft:
-    """Codes and encoding for a PNG; FileError where a value does not fit, KindError for metres of a map that has none."""
-    linear = convention == "relative" or (convention is None and depth.kind is not DepthKind.METRIC)
-    encoding, codes = _linear(depth) if linear else _metric(depth, convention or "mm", path)
+def prepare(depth: DepthMap, convention: str | None, path: Path, span: tuple[float, float] | None = None) -> Draft:
+    """Codes and encoding for a PNG; FileError where a value does not fit, KindError for metres of a map that has none.
+
+    `span`: the range of a linear map, when several pictures are to share it; values beyond it are written as its ends.
+    """
+    encoding, codes = (
+        _linear(depth, span) if is_linear(depth.kind, convention) else _metric(depth, convention or "mm", path)
+    )
 
     def save(temporary: Path, description: dict[str, Any]) -> None:
         text = PngInfo()
@@ -61,6 +65,11 @@ def prepare(depth: DepthMap, convention: str | None, path: Path) -> Draft:
         PillowImage.fromarray(codes).save(temporary, "PNG", pnginfo=text, compress_level=COMPRESS_LEVEL)
 
     return Draft(encoding, save, "pillow")
+
+
+def is_linear(kind: DepthKind, convention: str | None) -> bool:
+    """Whether a PNG of this kind maps a range of values linearly, and so is no fixed unit per step."""
+    return convention == "relative" or (convention is None and kind is not DepthKind.METRIC)
 
 
 def _encoding(name: str, first_code: int, offset: float, scale: float) -> dict[str, Any]:
@@ -108,10 +117,10 @@ def _does_not_fit(depth: DepthMap, name: str) -> str:
     )
 
 
-def _linear(depth: DepthMap) -> tuple[dict[str, Any], UInt16[np.ndarray, "h w"]]:
-    """Codes 1..65534 spread over the range of the known values."""
+def _linear(depth: DepthMap, span: tuple[float, float] | None) -> tuple[dict[str, Any], UInt16[np.ndarray, "h w"]]:
+    """Codes 1..65534 spread over the range of the known values, or over a given one."""
     known = depth.values[depth.valid]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    low, high = span or ((float(known.min()), float(known.max())) if known.size else (0.0, 0.0))
     scale = (high - low) / (LAST_CODE - 1)
     steps = 1 + (depth.values.astype(np.float64) - low) / (scale or 1.0)
     return _encoding("relative", 1, low, scale), _codes(steps, depth)
