@@ -18,6 +18,7 @@ import pytest
 from keendepth import pipeline
 from keendepth.cli import contracts
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image
+from keendepth.predictors.hf import copies
 from keendepth.predictors.hf import feeding as feeding_module
 from keendepth.predictors.hf import files as files_module
 from keendepth.predictors.hf.feeding import FAMILIES, HALVES, Feeding, FeedingError, border, feeding
@@ -135,6 +136,12 @@ def save(name: str, folder: Path) -> Path:
         (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSORS[name]))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\ntags:\n- depth\n---\n# A model\n")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is the adapter, on torch; test_runtimes has the copies, whose making takes seconds."""
+    monkeypatch.setattr(copies, "possible", lambda: False)
 
 
 @pytest.fixture(scope="session")

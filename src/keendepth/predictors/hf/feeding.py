@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from keendepth.core import geometry
 from keendepth.core.types import DepthKind
+from keendepth.predictors import pixels
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -77,15 +78,19 @@ class Feeding:
         limit = math.ceil(STEEPEST * max(min(height, width), min(self.native)))
         return min(height, limit), min(width, limit)
 
+    def pixels(
+        self, rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
+    ) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
+        """The picture with its border, resized as the network wants it, in bytes."""
+        if self.pads:
+            rgb = pixels.bordered(rgb, (border(rgb.shape[0]), border(rgb.shape[1])))
+        return pixels.resized(rgb, size, self.method)
+
     def tensor(
         self, rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
     ) -> Float32[np.ndarray, "3 {size[0]} {size[1]}"]:
-        """The network's input, (top * rgb / 255 - mean) / std, resized and with its border."""
-        if self.pads:
-            top, left = border(rgb.shape[0]), border(rgb.shape[1])
-            rgb = np.pad(rgb, ((top, top), (left, left), (0, 0)), mode="reflect")
-        resized = np.clip(geometry.resize(rgb, size, self.method), 0, 255)  # cubic overshoots
-        scaled = resized * np.float32(self.top / 255)
+        """`pixels` as the network itself is given them: (top * rgb / 255 - mean) / std. (`nn.whole` does it for whole batches.)"""
+        scaled = self.pixels(rgb, size) * np.float32(self.top / 255)
         out = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(out.transpose(2, 0, 1), dtype=np.float32)
 
