@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from keendepth.io.atomic import atomic
 from keendepth.nn.tracing import ParityError, parity, write
+from keendepth.predictors.onnx import OnnxPredictor
 
 TOLERANCE = 1e-4  # the largest absolute difference between torch and ONNX Runtime that passes
 RGB = {"rgb": 3}
@@ -51,6 +58,33 @@ def export_onnx(
         for child, mode in modes.items():
             child.training = mode
     return worst
+
+
+def export_predictor(predictor: Any, path: Path) -> dict[str, Any]:
+    """Write a predictor's network to `path` (.onnx) and its card beside it (.json); returns what is worth saying.
+
+    Networks of transformers are traced and compared with torch, with colours and metres inside the graph; one that is ONNX already
+    is copied. ValueError for what has no graph of its own; ParityError where the two differ.
+    """
+    name = getattr(getattr(predictor, "card", None), "name", type(predictor).__name__)
+    if isinstance(predictor, OnnxPredictor):
+        model, facts = predictor.model, {"copied": predictor.file().name}
+        with atomic(path) as part:
+            shutil.copyfile(predictor.file(), part)
+    elif hasattr(predictor, "export"):
+        worst, model = predictor.export(path)
+        facts = {"parity": float(f"{worst:.3g}"), "kind": str(model.card.kind)}
+    else:
+        raise ValueError(
+            f"{name}: cannot be exported: only networks of transformers, ONNX files and runs of your own can"
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    model = replace(model, card=replace(model.card, sha256=digest))
+    card = path.with_suffix(".json")
+    with atomic(card) as part:
+        part.write_text(json.dumps(model.to_dict(), indent=2) + "\n", encoding="utf-8")
+    return {"file": str(path), "card": str(card), **facts}
 
 
 def _examples(inputs: Mapping[str, int], shape: tuple[int, int, int]) -> list[Tensor]:

@@ -86,27 +86,29 @@ class _TracedInt(metaclass=_Whole):
     """`int`, but what is a tensor while a network is traced stays one."""
 
 
-def parity(module: nn.Module, path: str | Path, examples: Sequence[Tensor], relative: bool = False) -> float:
-    """Largest absolute difference between `module` and the ONNX file over all outputs; inf if NaN in one stands on a number.
+def parity(module: nn.Module, path: str | Path, *examples: Sequence[Tensor], relative: bool = False) -> float:
+    """Largest absolute difference between `module` and the ONNX file over all examples and outputs; inf if NaN in one stands on a number.
 
     `relative`: in parts of each output's largest number.
     """
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
-        expected = module(*(example.to(device) for example in examples))
-    expected = (expected,) if isinstance(expected, Tensor) else expected
-    found = _run(path, examples)
-    return max(difference(e.cpu().numpy(), f, relative) for e, f in zip(expected, found, strict=True))
+    session = _opened(path)
+    names, worst = [given.name for given in session.get_inputs()], 0.0
+    for each in examples:
+        with torch.inference_mode():
+            expected = module(*(example.to(device) for example in each))
+        expected = (expected,) if isinstance(expected, Tensor) else expected
+        found = session.run(None, {name: example.numpy() for name, example in zip(names, each, strict=True)})
+        worst = max(worst, *(difference(e.cpu().numpy(), f, relative) for e, f in zip(expected, found, strict=True)))
+    return worst
 
 
-def _run(path: str | Path, examples: Sequence[Tensor]) -> list[np.ndarray]:
+def _opened(path: str | Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
-    return session.run(None, {name: example.numpy() for name, example in zip(names, examples, strict=True)})
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def difference(expected: np.ndarray, found: np.ndarray, relative: bool = False) -> float:

@@ -14,11 +14,14 @@ from jaxtyping import Float32
 
 from keendepth.core.types import Camera, Card, DepthKind, DepthMap, Image
 from keendepth.predictors.aliases import ALIASES, HUB_IDS
+from keendepth.predictors.card import ModelCard
 from keendepth.predictors.hf import copies, loading
+from keendepth.predictors.hf.cards import model_card
 from keendepth.predictors.hf.copies import Copies, sees_fov
-from keendepth.predictors.hf.engines import RUNTIMES, Engine, TorchEngine, open_copy
+from keendepth.predictors.hf.engines import RUNTIMES, Engine, TorchEngine, apart, open_copy
 from keendepth.predictors.hf.feeding import Feeding, FeedingError, feeding
 from keendepth.predictors.hf.files import CONFIG, PREPROCESSOR, Files, ModelError, check_extra
+from keendepth.predictors.hub import installed
 
 LEAST = 1e-3  # metres; some heads can give 0, which is no depth
 FARTHEST = 1e4  # metres; Depth Pro's own least inverse depth is 1e-4 (Bochkovskii et al. 2025, the authors' code)
@@ -34,7 +37,7 @@ class HuggingFacePredictor:
     float16 on CUDA where the network bears it (bfloat16 has three bits less for the depth itself).
     `prompt`: for Prompt Depth Anything, a metric map or a file of one, of the same view at any size.
     `runtime`: "torch", "compile" (torch.compile), "onnx" or "openvino" (on a copy of the network, made at first use and kept in the
-    user's cache); "auto": ONNX Runtime on the CPU where a copy can be made, which takes half of torch's time, else torch.
+    user's cache); "auto": the copy on the CPU, in OpenVINO if that is installed, as it takes half of torch's time; torch elsewhere.
     ModelError (a HubError), one line, for whatever is wrong with the model. `pipeline.load` tells of a non-commercial licence.
     """
 
@@ -177,11 +180,22 @@ class HuggingFacePredictor:
         """The network's copy for ONNX Runtime, made when it is asked for."""
         return Copies(self.files, self.feeding, self._loaded)
 
+    def export(self, path: Path) -> tuple[float, ModelCard]:
+        """Write the network as ONNX for pictures in 0..255, metres inside the graph; the largest relative difference from torch, and the card.
+
+        ParityError where they differ; ValueError for a network that takes a prompt, which a card cannot feed.
+        """
+        if self.feeding.prompted:
+            raise ValueError(f"{self.card.name}: takes a depth prompt, which a card cannot feed: it is not exported")
+        network = self._loaded().to("cpu").float()
+        worst = copies.write(network, self.feeding, path, for_cards=True)
+        return worst, model_card(self.card, self.feeding, sees_fov(network))
+
     @cached_property
     def _engine(self) -> Engine:
         """What runs the network; the weights are loaded here."""
         if self.runtime in ("onnx", "openvino") or (self.runtime == "auto" and self._copy_is_best()):
-            engine = self._of_copy("onnx" if self.runtime == "auto" else self.runtime)
+            engine = self._of_copy()
             if engine is not None:
                 return engine
         from keendepth.nn.whole import WholeDepth
@@ -191,21 +205,36 @@ class HuggingFacePredictor:
         whole = WholeDepth(network, colours, sees_fov(network)).eval().to(chosen["device"])
         return TorchEngine(whole, chosen["device"], self.runtime == "compile")
 
-    def _of_copy(self, runtime: str) -> Engine | None:
-        """The engine on the copy, which is made anew once where it is damaged; None where "auto" may do without."""
-        insists = self.runtime != "auto"
+    def _of_copy(self) -> Engine | None:
+        """The engine on the copy, which is made anew once where it is damaged; None where "auto" has to do without."""
         for last in (False, True):
-            copy = self.copies.get(insists)
+            copy = self.copies.get(insists=self.runtime != "auto")
             if copy is None:
                 return None
             self._count(copy.parameters)
             try:
-                return open_copy(runtime, copy.path, self.source)
+                return self._opened_copy(copy.path)
             except ModelError:
                 if last:
                     raise
                 self.copies.forget()
         return None
+
+    def _opened_copy(self, path: Path) -> Engine:
+        """OpenVINO is the faster of the two, and is taken by "auto" where it is installed and gives the same numbers."""
+        if self.runtime != "auto":
+            return open_copy(self.runtime, path, self.source)
+        if not installed("openvino"):
+            return open_copy("onnx", path, self.source)
+
+        def check() -> float:
+            given = copies.examples(self.feeding, copies.sizes(self.feeding)[0], channels_first=False)
+            pixels, *prompts = (each.numpy() for each in given)
+            one, other = (open_copy(name, path, self.source) for name in ("onnx", "openvino"))
+            return apart(one, other, pixels, prompts[0] if prompts else None)
+
+        fast = self.copies.agrees("openvino", check)
+        return open_copy("openvino" if fast else "onnx", path, self.source)
 
     def _copy_is_best(self) -> bool:
         """On the CPU in 32 bits, where one can be made: torch's own answer on a GPU, or in half precision, is faster."""

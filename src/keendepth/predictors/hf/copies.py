@@ -82,6 +82,15 @@ class Copies:
             _remember(path, {"failed": first_line(error)})
             return None
 
+    def agrees(self, runtime: str, check: Callable[[], float]) -> bool:
+        """Whether `runtime`, at its installed version, gives the numbers of ONNX Runtime: `check` (the largest relative difference) is made once."""
+        path, version = self._path(), metadata.version(runtime)
+        note = _note(path) or {}
+        if note.get(runtime, {}).get("version") != version:
+            note[runtime] = {"version": version, "parity": check()}
+            _remember(path, note)
+        return bool(note[runtime]["parity"] <= TOLERANCE)
+
     def forget(self) -> None:
         """Delete the copy, as when it turns out to be damaged."""
         for path in (self._path(), self._path().with_suffix(".json")):
@@ -180,7 +189,7 @@ def write(network: Any, rule: Feeding, path: Path, for_cards: bool = False) -> f
     first, *more = sizes(rule)
     with atomic(path) as part:
         trace(module, part, examples(rule, first, for_cards), (inputs, outputs), axes if more else {})
-        worst = max(parity(module, part, examples(rule, size, for_cards), relative=True) for size in (first, *more))
+        worst = parity(module, part, *(examples(rule, size, for_cards) for size in (first, *more)), relative=True)
         if not worst <= TOLERANCE:
             raise ParityError(
                 f"{path.name}: ONNX Runtime and torch differ by {worst:.3g} of the largest depth, at most {TOLERANCE:g} is allowed"

@@ -38,7 +38,8 @@ class TorchEngine:
         if compiles:
             import torch
 
-            self._whole = torch.compile(whole, dynamic=False)  # one size: every new one is compiled anew
+            with quiet():
+                self._whole = torch.compile(whole, dynamic=False)  # one size: every new one is compiled anew
 
     def __call__(
         self, pixels: UInt8[np.ndarray, "b h w 3"], prompts: Float32[np.ndarray, "b 1 h2 w2"] | None
@@ -104,3 +105,11 @@ def open_copy(runtime: str, path: Path, source: str) -> Engine:
         ) from error
     except Exception as error:  # each runtime has a dozen classes of its own
         raise ModelError(f"{source}: its copy {path.name} cannot be opened ({first_line(error)}): delete it") from error
+
+
+def apart(one: Engine, other: Engine, pixels: UInt8[np.ndarray, "b h w 3"], prompts: np.ndarray | None) -> float:
+    """How far two engines are from each other, in parts of the largest depth; infinite where their shapes differ."""
+    first, second = one(pixels, prompts)[0], other(pixels, prompts)[0]
+    if first.shape != second.shape:
+        return float("inf")
+    return float(np.abs(first - second).max() / max(float(np.abs(first).max()), 1e-12))

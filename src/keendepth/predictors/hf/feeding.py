@@ -22,6 +22,7 @@ STEEPEST = 6.0  # longest over shortest side of what a network is given; a longe
 # How a network's size follows the photo's: it does not; the shorter side becomes native's; the side whose scale is closer to 1
 # becomes native's (MiDaS); the photo's own size.
 ASPECTS = ("squash", "shorter", "closest", "own")
+BORDER = 3  # of ZoeDepth, in units of sqrt(side / 2)
 LARGEST = 1024  # longest side for a network that takes a photo at its own size: a 12 MP photo would not fit into memory
 PILLOW = {
     0: "nearest",
@@ -109,7 +110,7 @@ class Feeding:
 
 def border(side: int) -> int:
     """Pixels that ZoeDepth adds at both ends of a side: 3 sqrt(side / 2) (Bhat et al. 2023, the authors' `pad_input`)."""
-    return int(3 * math.sqrt(side / 2))
+    return int(BORDER * math.sqrt(side / 2))
 
 
 def feeding(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> Feeding:
