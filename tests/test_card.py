@@ -35,7 +35,7 @@ MINIMAL = {"name": "mine", "summary": "a test", "license": "CC0-1.0", "kind": "d
         ),
         (
             {"input": {"method": "lanczos"}},
-            r"input\.method must be one of nearest, linear, cubic, area, found 'lanczos'",
+            r"input\.method must be one of nearest, linear, cubic, area, pillow-nearest, .*, found 'lanczos'",
         ),
         ({"input": {"border": -1}}, r"input\.border must be 0 or more, and below 32, found -1"),
         ({"output": {"focal": "f"}}, r"output\.focal is for metric networks without input\.focal"),

@@ -147,7 +147,7 @@ def test_a_prompt_on_the_command_line(prompted: Path, tmp_path: Path) -> None:
     call("depth", photos, "-o", tmp_path / "many", *words, "--prompt", maps)
     near, far = (io.read(tmp_path / "many" / f"{name}.depth.npz") for name in ("near", "far"))
     assert near.kind is DepthKind.METRIC
-    assert np.median(far.values) > 2 * np.median(near.values)
+    assert np.median(far.values) > 1.3 * np.median(near.values)
     call("depth", photos / "near.png", "-o", tmp_path / "one", *words, "--prompt", maps / "near.png")
     assert np.array_equal(io.read(tmp_path / "one" / "near.depth.npz").values, near.values)
     says = call("depth", photos, "-o", tmp_path / "x", *words, "--prompt", maps / "near.png", code=2)

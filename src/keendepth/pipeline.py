@@ -14,6 +14,7 @@ from keendepth import calibration, io, refiners, viz
 from keendepth.core import align
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image, KindError, Refinement
 from keendepth.predictors import Predictor, licences, specs
+from keendepth.predictors.memory import is_out_of_memory
 from keendepth.predictors.views import InMetres, Prompted
 from keendepth.refiners import Refiner
 
@@ -166,21 +167,6 @@ def _predicted(predictor: Predictor, image: Image) -> DepthMap:
             f"{name}: not enough memory for {width} x {height} pixels, nor for half of them ({str(first).splitlines()[0] if str(first) else 'out of memory'}): "
             "close other programs, or choose a smaller model (`keendepth doctor --model NAME` says what one needs)"
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, torch or ONNX Runtime says that memory ran out; known by name and text, as neither need be installed."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    said = str(error).lower()
-    signs = (
-        "out of memory",
-        "failed to allocate memory",
-        "not enough memory",
-        "can't allocate memory",
-        "bad allocation",
-    )
-    return isinstance(error, (RuntimeError, ValueError)) and any(sign in said for sign in signs)
 
 
 def processing_size(predictor: Predictor, image: Image) -> tuple[int, int]:

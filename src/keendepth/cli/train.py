@@ -168,7 +168,7 @@ def _export_model(spec: str, output: Path) -> dict[str, Any]:
 
     missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"export needs {', '.join(missing)}: pip install 'keendepth[train]'")
+        raise ValueError(f"export needs {', '.join(missing)}: pip install 'keendepth[hub]'")
     made = pipeline.load(spec)
     if not made.is_bare:
         raise ValueError(f"export: {spec}: an ONNX file holds one network; leave the refiners and @metric out")

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from keendepth.core import geometry
 from keendepth.core.geometry import to_multiple
 from keendepth.core.types import Card, DepthKind
 
 RULES = ("squash", "keep", "cover", "shorter", "closest")
-METHODS = ("nearest", "linear", "cubic", "area")
+PILLOW = "pillow-"  # before a method: by Pillow, in bytes, as the published pre-processors of most networks do it
+METHODS = tuple(prefix + method for prefix in ("", PILLOW) for method in geometry.METHODS)
 STEEPEST = 6.0  # longest over shortest side of a network's input; a longer panorama is squashed to it
 
 
@@ -37,7 +39,7 @@ class InputRule:
     )
     pixel_aspect: float = 1.0  # for "keep": width / height of a network pixel, measured on the photo
     focal: float = 0.0  # vertical focal length, in network pixels, for which metres are metres; 0: not known
-    method: str = "linear"  # of resizing the photo: nearest, linear, cubic or area
+    method: str = "linear"  # of resizing the photo, one of METHODS
     border: float = 0.0  # of the photo's reflection around it, in units of sqrt(side / 2) pixels, cut off the depth again; ZoeDepth: 3
     range: tuple[float, float] = (0.0, 1.0)  # what rgb 0 and 255 become
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)

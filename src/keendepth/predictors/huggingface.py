@@ -22,6 +22,7 @@ from keendepth.predictors.hf.engines import RUNTIMES, Engine, TorchEngine, apart
 from keendepth.predictors.hf.feeding import Feeding, FeedingError, feeding
 from keendepth.predictors.hf.files import CONFIG, PREPROCESSOR, Files, ModelError, check_extra
 from keendepth.predictors.hub import installed
+from keendepth.predictors.memory import halving
 
 LEAST = 1e-3  # metres; some heads can give 0, which is no depth
 FARTHEST = 1e4  # metres; Depth Pro's own least inverse depth is 1e-4 (Bochkovskii et al. 2025, the authors' code)
@@ -77,7 +78,10 @@ class HuggingFacePredictor:
     def predict_batch(
         self, images: Sequence[Image], size: tuple[int, int] | None = None, prompts: Sequence[Prompt] = ()
     ) -> list[DepthMap]:
-        """The same for several pictures of one size in one pass; each result is that of the picture alone. ValueError for mixed sizes."""
+        """The same for several pictures of one size in one pass; each result is that of the picture alone. ValueError for mixed sizes.
+
+        Where memory runs out, in two passes, and so on down to single pictures.
+        """
         sizes = sorted({image.size for image in images})
         if len(sizes) > 1:
             raise ValueError(f"{self.card.name}: a batch must be of one size, found {', '.join(map(str, sizes))}")
@@ -86,7 +90,12 @@ class HuggingFacePredictor:
                 f"{self.card.name}: expected a prompt for each of {len(images)} pictures, found {len(prompts)}"
             )
         opened = [self._opened(prompt) for prompt in prompts or [None] * len(images)]
-        return self._predict(images, size, opened) if images else []
+        pairs = list(zip(images, opened, strict=True))
+
+        def work(some: Sequence[tuple[Image, DepthMap | None]]) -> list[DepthMap]:
+            return self._predict([image for image, _ in some], size, [prompt for _, prompt in some])
+
+        return halving(pairs, work, self.card.name) if pairs else []
 
     def processing_size(self, photo: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
         """The (height, width) that the network sees for a photo of size `photo` when `size` is asked for."""

@@ -15,7 +15,7 @@ from jaxtyping import Float32, Shaped, UInt8
 from keendepth.core import geometry
 from keendepth.core.types import Camera, Card, DepthKind, DepthMap, Image
 from keendepth.predictors import pixels
-from keendepth.predictors.card import CardError, ModelCard
+from keendepth.predictors.card import PILLOW, CardError, ModelCard
 
 # The least value of a kind that must be above 0, for networks whose last layer can give 0: a millimetre, and for depth
 # without a unit a millionth of whatever the network's unit is.
@@ -74,7 +74,10 @@ class OnnxPredictor:
         chosen = self.processing_size(rgb.shape[:2], size)
         raw, focal = self._run(self._tensor(rgb, chosen))
         camera, factor = self._camera(image, focal, chosen)
-        depth = geometry.resize_depth(_clean(raw, self.model.output.scale * factor, self.kind), rgb.shape[:2])
+        plane = _clean(raw, self.model.output.scale * factor, self.kind)
+        # Networks with a focal length of their own are Depth Pro's kin, whose authors enlarge inverse depth.
+        depth = geometry.resize_depth(plane if focal is None else 1 / plane, rgb.shape[:2])
+        depth = depth if focal is None else 1 / depth
         inner = depth[border[0] : border[0] + image.size[0], border[1] : border[1] + image.size[1]]
         return DepthMap(np.ascontiguousarray(inner), self.kind, camera, self.card)
 
@@ -120,7 +123,9 @@ class OnnxPredictor:
         std = np.asarray(rule.std, np.float32)
         gain = np.float32(high - low) / np.float32(255) / std
         offset = (np.float32(low) - np.asarray(rule.mean, np.float32)) / std
-        planes = np.ascontiguousarray(pixels.resized(rgb, size, rule.method).transpose(2, 0, 1))
+        by_pillow = rule.method.startswith(PILLOW)
+        how = pixels.resized if by_pillow else geometry.resize
+        planes = np.ascontiguousarray(how(rgb, size, rule.method.removeprefix(PILLOW)).transpose(2, 0, 1))
         return (planes * gain[:, None, None] + offset[:, None, None])[None]
 
     def _run(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> tuple[Float32[np.ndarray, "h2 w2"], float | None]:

@@ -114,7 +114,7 @@ def focal_and_shift(
     return (found if found > 0 else float(max(height, width))), shift
 
 
-_VIT = InputRule(stride=14, rule="cover", method="cubic", mean=MEAN, std=STD)
+_VIT = InputRule(stride=14, rule="cover", method="pillow-cubic", mean=MEAN, std=STD)
 _SEEN = "62 million unlabelled photos labelled by a teacher that saw 595 000 synthetic pictures"
 _BLIND = "mirrors, glass and pictures of pictures; no metres, and the offset of 1/z is unknown"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from keendepth.core.types import Card
-from keendepth.predictors.card import InputRule, ModelCard, OutputRule
+from keendepth.predictors.card import PILLOW, InputRule, ModelCard, OutputRule
 from keendepth.predictors.hf.feeding import BORDER, LARGEST, Feeding
 
 RULES = {"squash": "squash", "shorter": "shorter", "closest": "closest", "own": "squash"}
@@ -22,7 +22,7 @@ def model_card(card: Card, rule: Feeding, sees_fov: bool = False) -> ModelCard:
     given = InputRule(
         stride=stride,
         rule=RULES[rule.aspect] if stride else "squash",
-        method=rule.method,
+        method=PILLOW + rule.method,
         border=float(BORDER) if rule.pads else 0.0,
         range=(0.0, 255.0),
     )
