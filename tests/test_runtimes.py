@@ -15,7 +15,7 @@ from keendepth.predictors.hf import copies
 from keendepth.predictors.hf.files import ModelError
 from keendepth.predictors.hub import MissingExtraError
 from keendepth.predictors.huggingface import HuggingFacePredictor
-from test_huggingface import KINDS, predict, save
+from test_huggingface import KINDS, copy_of, predict, save
 
 pytest.importorskip("torch", reason="needs keendepth[hub]")
 pytest.importorskip("transformers", reason="needs keendepth[hub]")
@@ -183,6 +183,27 @@ def test_runtimes_that_are_not_there(folders: Callable[[str], Path], monkeypatch
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r"the runtime openvino needs openvino, .*: pip install openvino"):
         HuggingFacePredictor(folders(QUICK), runtime="openvino").predict(contracts.picture((8, 8)))
+
+
+def test_a_full_disk_or_damaged_weights_are_not_taken_for_a_network_without_a_copy(
+    folders: Callable[[str], Path], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "SPARE", 10**15)
+    assert HuggingFacePredictor(folders(QUICK), device="cpu").predict(contracts.picture((8, 8))).valid.all()
+    assert not list(cache.glob("*"))  # tomorrow there may be room
+    monkeypatch.undo()
+    monkeypatch.setenv("KEENDEPTH_CACHE", str(cache))
+    folder = copy_of(folders(QUICK), tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="the weights cannot be loaded"):
+        HuggingFacePredictor(folder, device="cpu").predict(contracts.picture((8, 8)))
+    assert not list(cache.glob("*"))
+
+
+def test_copies_are_for_the_cpu(folders: Callable[[str], Path]) -> None:
+    for options in ({"device": "cuda"}, {"dtype": "float16"}):
+        with pytest.raises(ValueError, match="the runtime onnx is for the CPU in float32"):
+            HuggingFacePredictor(folders(QUICK), runtime="onnx", **options)
 
 
 def test_half_precision_and_other_devices_stay_on_torch(folders: Callable[[str], Path]) -> None:

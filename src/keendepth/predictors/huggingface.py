@@ -56,6 +56,8 @@ class HuggingFacePredictor:
         check_extra(card.name if card else self.source)
         if runtime not in RUNTIMES:
             raise ValueError(f"{self.source}: runtime must be one of {', '.join(RUNTIMES)}, found {runtime!r}")
+        if runtime in ("onnx", "openvino") and (device not in (None, "cpu") or dtype not in (None, "float32")):
+            raise ValueError(f"{self.source}: the runtime {runtime} is for the CPU in float32, found {device}, {dtype}")
         self.runtime = runtime
         self.files = Files(self.source, revision)
         self.feeding = _read_feeding(self.files)

@@ -17,6 +17,8 @@ from typing import Any
 
 from keendepth.predictors.hf.feeding import Feeding
 from keendepth.predictors.hf.files import CONFIG, INDEX, WEIGHTS, Files, ModelError, first_line
+from keendepth.predictors.hub import HubError
+from keendepth.predictors.memory import is_out_of_memory
 
 _log = logging.getLogger("keendepth")
 
@@ -40,6 +42,10 @@ def folder() -> Path:
 def possible() -> bool:
     """Whether this installation can make copies: torch writes them with the package onnx."""
     return util.find_spec("onnx") is not None
+
+
+class NoRoomError(ValueError):
+    """A disk that is too full for a copy, today."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +75,15 @@ class Copies:
             return None  # it failed before, with these versions
         try:
             return self._made(path)
-        except MemoryError:
+        except (MemoryError, HubError):  # no fault of the copy's
             raise
         except Exception as error:  # torch's exporter raises what it likes
+            why = first_line(error)
             if insists:
-                raise ModelError(f"{self.files.source}: no copy for ONNX Runtime: {first_line(error)}") from error
-            _log.warning(
-                "%s: runs on torch, as no copy for ONNX Runtime could be made (%s)",
-                self.files.source,
-                first_line(error),
-            )
-            _remember(path, {"failed": first_line(error)})
+                raise ModelError(f"{self.files.source}: no copy for ONNX Runtime: {why}") from error
+            _log.warning("%s: runs on torch, as no copy for ONNX Runtime could be made (%s)", self.files.source, why)
+            if not isinstance(error, (OSError, NoRoomError)) and not is_out_of_memory(error):
+                _remember(path, {"failed": why})
             return None
 
     def agrees(self, runtime: str, check: Callable[[], float]) -> bool:
@@ -164,7 +168,9 @@ def _check_room(place: Path, parameters: int) -> None:
         raise ValueError(f"{parameters / 1e6:.0f} M parameters are too many for one ONNX file")
     free = shutil.disk_usage(place).free
     if free < 4 * parameters * SPARE:
-        raise ValueError(f"{free / 2**30:.1f} GiB are free in {place}, {4 * parameters * SPARE / 2**30:.1f} are needed")
+        raise NoRoomError(
+            f"{free / 2**30:.1f} GiB are free in {place}, {4 * parameters * SPARE / 2**30:.1f} are needed"
+        )
 
 
 def write(network: Any, rule: Feeding, path: Path, for_cards: bool = False) -> float:
