@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from keendepth.core.types import DepthKind, DepthMap, Image
+from keendepth.predictors.hf import engines
 from keendepth.predictors.hub import installed
 from keendepth.predictors.huggingface import HuggingFacePredictor
 
@@ -217,6 +218,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
+    engines.THREADS = options.threads
     side, shape, rounds = (70, TINY, 3) if options.quick else (518, SMALL, options.rounds)
     model = network(shape, side)
     count = sum(parameter.numel() for parameter in model.parameters())
