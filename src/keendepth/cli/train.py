@@ -144,8 +144,9 @@ def export(
     if as_json:
         Report.print_json(facts)
     else:
-        file = facts.pop("file")
-        say(f"{file}: {', '.join(f'{key} {value}' for key, value in facts.items())}")
+        file, step = facts.pop("file"), facts.pop("step", None)
+        of = "" if step is None else f"weights of step {step}; "
+        say(f"{file}: {of}{', '.join(f'{key} {value}' for key, value in facts.items())}")
 
 
 def _is_model(source: str) -> bool:
@@ -208,7 +209,9 @@ def _store(source: Any, model: str, sizes: tuple[str, str], folder: Path) -> Any
 
     made = pipeline.load(model)
     if not made.is_bare:
-        raise ValueError(f"--model {model}: a store holds what the model itself says; leave refiners and @metric out")
+        raise ValueError(
+            f"--model {model}: a store holds what the model itself says; leave the refiners out, and @metric"
+        )
     with counting() as progress:
         return storing.make_store(source, (model, made.predictor), sizes, folder, progress)
 

@@ -46,13 +46,13 @@ class HuggingFacePredictor:
         self,
         source: str | Path,
         revision: str | None = None,
-        card: Card | None = None,
         device: str | None = None,
         dtype: str | None = None,
         prompt: Prompt = None,
         runtime: str = "auto",
     ) -> None:
         self.source = str(source)
+        card = HUB_IDS.get(self.source)  # the alias's where it has one, else made from the model's own files
         check_extra(card.name if card else self.source)
         if runtime not in RUNTIMES:
             raise ValueError(f"{self.source}: runtime must be one of {', '.join(RUNTIMES)}, found {runtime!r}")
@@ -262,34 +262,9 @@ class HuggingFacePredictor:
         return replace(card, kind=self.kind, native_size=self.feeding.native)
 
 
-def from_id(
-    source: str,
-    revision: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    prompt: Prompt = None,
-    runtime: str = "auto",
-) -> HuggingFacePredictor:
-    """The predictor of a hub id or a folder; its card is the alias's where it has one, else made from the model's own files."""
-    return HuggingFacePredictor(source, revision, HUB_IDS.get(source), device, dtype, prompt, runtime)
-
-
-def from_alias(
-    name: str,
-    revision: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    prompt: Prompt = None,
-    runtime: str = "auto",
-) -> HuggingFacePredictor:
-    """The predictor that an alias of `aliases.ALIASES` stands for."""
-    hub_id, card = ALIASES[name]
-    return HuggingFacePredictor(hub_id, revision, card, device, dtype, prompt, runtime)
-
-
 # What the registry takes: each alias's card and the function that builds its predictor.
 CARDS: tuple[tuple[Card, Callable[..., HuggingFacePredictor]], ...] = tuple(
-    (card, partial(from_alias, name)) for name, (_, card) in ALIASES.items()
+    (card, partial(HuggingFacePredictor, hub_id)) for hub_id, card in ALIASES.values()
 )
 
 
