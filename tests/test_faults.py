@@ -62,7 +62,7 @@ def test_wrong_id_wrong_revision_licence_refused(model: str, says: str, fails: C
     assert says in fails(model)
 
 
-def test_no_network(fails: Callable[..., str], hub: Hub) -> None:
+def test_no_network(fails: Callable[..., str], hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
     hub.server.shutdown()
     hub.server.server_close()
     for model in ("tiny/dpt", "depth-anything-v2-small"):
@@ -70,6 +70,7 @@ def test_no_network(fails: Callable[..., str], hub: Hub) -> None:
     said = fails("depth-anything-v2-small-onnx", code=PICTURE)
     assert "the hub cannot be reached: check the network" in said
     assert "the hub cannot be reached" in fails("marigold", code=PICTURE)
+    assert not caplog.records  # huggingface_hub tells of each retry
 
 
 def test_the_network_forbidden(
