@@ -11,6 +11,12 @@ install_import_hook("keendepth", "checker.typechecked")
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Copies of networks go to a folder of the tests, not to the user's."""
+    os.environ["KEENDEPTH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real pictures and weights; a test that wants it is skipped where it is missing, as users do not have it."""

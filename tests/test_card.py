@@ -18,7 +18,7 @@ MINIMAL = {"name": "mine", "summary": "a test", "license": "CC0-1.0", "kind": "d
     [
         ({"licence": "MIT"}, r"mine\.json: unknown key 'licence'; did you mean 'license'\?"),
         ({"input": {"strid": 32}}, r"unknown key 'input\.strid'; did you mean 'stride'\?"),
-        ({"output": {"q": 1}}, r"unknown key 'output\.q'; known: name, scale, repeat"),
+        ({"output": {"q": 1}}, r"unknown key 'output\.q'; known: name, scale, focal, repeat"),
         ({"license": None}, r"license must be text, found None"),
         ({"kind": "relative"}, r"kind must be one of metric, scale_invariant, .*, found 'relative'"),
         ({"kind": None}, r"kind is missing: one of metric"),
@@ -29,7 +29,16 @@ MINIMAL = {"name": "mine", "summary": "a test", "license": "CC0-1.0", "kind": "d
         ({"input": {"stride": True}}, r"input\.stride: expected a whole number"),
         ({"input": {"stride": 2, "mean": ["a", 0, 0]}}, r"input\.mean: expected a number, found 'a'"),
         ({"input": {"std": [0, 1, 1]}}, r"stride and focal must be 0 or more, pixel_aspect and std above 0"),
-        ({"input": {"rule": "stretch"}}, r"input\.rule must be one of squash, keep, cover, found 'stretch'"),
+        (
+            {"input": {"rule": "stretch"}},
+            r"input\.rule must be one of squash, keep, cover, shorter, closest, found 'stretch'",
+        ),
+        (
+            {"input": {"method": "lanczos"}},
+            r"input\.method must be one of nearest, linear, cubic, area, pillow-nearest, .*, found 'lanczos'",
+        ),
+        ({"input": {"border": -1}}, r"input\.border must be 0 or more, and below 32, found -1"),
+        ({"output": {"focal": "f"}}, r"output\.focal is for metric networks without input\.focal"),
         ({"input": {"rule": "keep"}}, r"input\.rule 'keep' needs both input\.stride and native_size"),
         ({"input": {"focal": 100.0}}, r"input\.focal is for metric networks, this one is disparity"),
         ({"input": []}, r"input must be a table, found list"),

@@ -12,8 +12,8 @@ pytest.importorskip("onnx", reason="needs the train extra")
 
 from torch import Tensor, nn  # noqa: E402
 
-from keendepth import export  # noqa: E402
-from keendepth.export import ParityError, export_onnx, parity  # noqa: E402
+from keendepth.export import export_onnx  # noqa: E402
+from keendepth.nn.tracing import ParityError, difference, parity  # noqa: E402
 
 
 class Small(nn.Module):
@@ -97,9 +97,9 @@ def test_disagreement_gives_the_figure_and_no_file(tmp_path: Path) -> None:
 
 def test_nan_on_one_side_only_is_no_parity() -> None:
     number, unknown = np.zeros((1, 1, 2, 2)), np.full((1, 1, 2, 2), np.nan)
-    assert export._difference(number, unknown) == float("inf")
-    assert export._difference(unknown, unknown) == 0
-    assert export._difference(number, number[..., :1]) == float("inf")
+    assert difference(number, unknown) == float("inf")
+    assert difference(unknown, unknown) == 0
+    assert difference(number, number[..., :1]) == float("inf")
 
 
 def test_parity_sees_a_change_of_weights(small: Small, tmp_path: Path) -> None:

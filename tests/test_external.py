@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keendepth import pipeline
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image
 from keendepth.predictors import external, hub
 from keendepth.predictors.external import ExternalPredictor, PackageError
+from keendepth.predictors.licences import forbids_commercial
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
@@ -391,21 +393,30 @@ def test_an_interface_that_changed_is_noticed(install: Install) -> None:
         run("unidepth-v2", photo())
 
 
-def test_cards_say_licence_kind_and_paper(caplog: pytest.LogCaptureFixture) -> None:
+def test_cards_say_licence_kind_and_paper() -> None:
     names = [card.name for card, _ in external.CARDS]
     assert len(set(names)) == len(names)
-    with caplog.at_level(logging.WARNING, "keendepth"):
-        for card, factory in external.CARDS:
-            assert factory().kind is card.kind
-            assert card.license
-            assert "arXiv" in card.paper
-            assert card.fails_on
-    warned = {record.args[0] for record in caplog.records if record.args}
-    assert {"unidepth-v1", "unidepth-v2", "unik3d", "depth-anything-3-large", "depth-anything-3-nested"} <= warned
-    assert (
-        not {"moge-1", "moge-2", "depth-anything-3-metric", "depth-anything-3-mono", "depth-anything-3-small"} & warned
-    )
+    for card, factory in external.CARDS:
+        assert factory().kind is card.kind
+        assert card.license
+        assert "arXiv" in card.paper
+        assert card.fails_on
+    forbidden = {card.name for card, _ in external.CARDS if forbids_commercial(card.license)}
+    assert {"unidepth-v1", "unidepth-v2", "unik3d", "depth-anything-3-large", "depth-anything-3-nested"} <= forbidden
+    free = {"moge-1", "moge-2", "depth-anything-3-metric", "depth-anything-3-mono", "depth-anything-3-small"}
+    assert not free & forbidden
     assert external.HUB_IDS["Ruicheng/moge-2-vitl-normal"] == "moge-2"
+
+
+def test_a_licence_is_said_once_by_the_pipeline(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline._tell_licence.cache_clear()
+    with caplog.at_level(logging.WARNING, "keendepth"):
+        for _ in range(2):
+            pipeline.load("unik3d")
+            pipeline.load("moge-2")
+    assert [record.getMessage() for record in caplog.records] == [
+        "unik3d is not for commercial use: its licence is CC-BY-NC-4.0 (code and weights)"
+    ]
 
 
 def test_names_that_are_not_there() -> None:

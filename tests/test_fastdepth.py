@@ -93,7 +93,8 @@ def test_parity_with_the_published_network(script: ModuleType, source: Path, net
 
 
 def test_shipped_file_is_what_the_source_gives(script: ModuleType, network: FastDepth, tmp_path: Path) -> None:
-    from keendepth.export import export_onnx, parity
+    from keendepth.export import export_onnx
+    from keendepth.nn.tracing import parity
     from keendepth.predictors import WEIGHTS
 
     rgb = script.read_pictures(shared_folder() / "data")[0][0]

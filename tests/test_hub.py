@@ -11,7 +11,7 @@ import pytest
 import keendepth
 from keendepth.core.types import Camera, DepthKind, Image
 from keendepth.predictors import hub, public_onnx
-from keendepth.predictors.card import InputRule, ModelCard
+from keendepth.predictors.card import InputRule, ModelCard, OutputRule
 from keendepth.predictors.onnx import OnnxPredictor
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -226,7 +226,7 @@ def test_depth_pro_gives_a_camera_and_takes_one(tmp_path: Path) -> None:
         [tensor("predicted_depth", [1, 32, 32]), tensor("focallength_px", [1])],
         values,
     )
-    model = local(public_onnx.DepthProOnnx, "depth-pro-onnx", path, InputRule(), (32, 32))
+    model = local(public_onnx.PublicOnnx, "depth-pro-onnx", path, InputRule(), (32, 32), FOCAL)
     alone = model.predict(photo(64, 96))
     assert alone.camera.source == "model"
     assert alone.camera.fx == pytest.approx(48 * 96 / 32)
@@ -235,14 +235,19 @@ def test_depth_pro_gives_a_camera_and_takes_one(tmp_path: Path) -> None:
     assert given.camera.source == "given"
 
 
-def local(kind: type, name: str, path: Path, rule: InputRule, native: tuple[int, int]):
+FOCAL = OutputRule(name="predicted_depth", focal="focallength_px")
+
+
+def local(
+    kind: type, name: str, path: Path, rule: InputRule, native: tuple[int, int], output: OutputRule | None = None
+):
     """A public export's adapter on a file of ours."""
     from dataclasses import replace
 
     from keendepth.predictors import registry
 
     card = replace(registry.card(name), native_size=native, sha256="")
-    made = kind(public_onnx.Export("owner/name", path.name, None, ModelCard(card, rule)))
+    made = kind(public_onnx.Export("owner/name", path.name, None, ModelCard(card, rule, output or OutputRule())))
     made._check_file = lambda: setattr(made, "path", path)
     return made
 

@@ -17,6 +17,7 @@ from keendepth.core.registry import UnknownNameError
 from keendepth.core.types import Card, DepthKind, DepthMap, Image
 from keendepth.predictors import licences, specs
 from keendepth.predictors.hub import MissingExtraError
+from keendepth.predictors.memory import halving
 
 ROOT = Path(__file__).parent.parent
 COFFEE = ROOT / "examples" / "coffee.png"
@@ -278,6 +279,36 @@ def test_a_clear_line_where_half_does_not_fit_either(error: BaseException) -> No
         MemoryError, match=r"hungry: not enough memory for 100 x 100 pixels, nor for half.*doctor --model"
     ):
         pipeline.Pipeline("hungry", Hungry(10, error))(PHOTO)
+
+
+@pytest.mark.parametrize("error", OUT, ids=lambda error: type(error).__name__)
+def test_a_batch_is_halved_where_memory_runs_out(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[int] = []
+
+    def work(items: list[int]) -> list[int]:
+        seen.append(len(items))
+        if len(items) > 2:
+            raise error
+        return [item * 10 for item in items]
+
+    with caplog.at_level(logging.WARNING, "keendepth"):
+        assert halving([1, 2, 3, 4, 5], work, "mine") == [10, 20, 30, 40, 50]
+    assert seen == [5, 3, 2, 1, 2]
+    assert caplog.records[0].getMessage() == "mine: out of memory with 5 at a time; going on with 3"
+    with pytest.raises(type(error)):
+        halving([1], lambda items: work([*items] * 3), "mine")
+    with pytest.raises(ValueError, match="else"):
+        halving([1, 2], lambda items: int("else"), "mine")
+
+
+def test_the_peak_of_memory_can_be_forgotten() -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("needs Linux")
+    block = np.ones(40_000_000)
+    before = memory.peak()
+    del block
+    memory.forget_peak()
+    assert memory.peak() < before - 200_000_000
 
 
 def test_other_errors_pass() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from keendepth import io, refiners, viz
+from keendepth import calibration, io, refiners, viz
 from keendepth.core import align
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image, KindError, Refinement
 from keendepth.predictors import Predictor, licences, specs
+from keendepth.predictors.memory import is_out_of_memory
+from keendepth.predictors.views import InMetres, Prompted
 from keendepth.refiners import Refiner
 
 _log = logging.getLogger("keendepth")
@@ -35,22 +37,46 @@ FILES = {
 }
 
 
+ToMetres = Callable[[Image, DepthMap], DepthMap]  # a map made METRIC, with its `calibration`
+METRIC_MODEL = "indoor-small"  # whose metres "@metric" takes where nobody names others
+
+
 @dataclass(frozen=True)
 class Pipeline:
-    """A predictor followed by refiners; call it with a picture."""
+    """A predictor followed by refiners, made metric on the way if wished; call it with a picture."""
 
     spec: str
     predictor: Predictor
     chain: tuple[tuple[str, Refiner], ...] = ()
     strength: float = 1.0
+    to_metres: ToMetres | None = None
+    metric_after: int = 0  # how many refiners come before it
 
-    def __call__(self, image: Image | str | Path) -> DepthMap:
-        """Depth at the picture's size, of the predictor's kind, with a camera whose `source` says where it came from."""
+    @property
+    def kind(self) -> DepthKind:
+        """What the result is."""
+        return DepthKind.METRIC if self.to_metres else self.predictor.kind
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is a predictor and nothing else."""
+        return not self.chain and self.to_metres is None
+
+    def __call__(self, image: Image | str | Path, prompt: DepthMap | None = None) -> DepthMap:
+        """Depth at the picture's size, of `kind`, with a camera whose `source` says where it came from.
+
+        `prompt`: coarse metric depth of the same view, for a model that takes one; ValueError for one that does not.
+        """
         image = _opened(image)
-        depth = _predicted(self.predictor, image)
+        predictor = self.predictor if prompt is None else Prompted(self.predictor, prompt)
+        depth = _predicted(predictor, image)
         depth = replace(depth, camera=_camera(image, depth))
-        for name, refiner in self.chain:
-            depth = _apply(image, depth, (name, refiner), self.strength, self.predictor)
+        for done, named in enumerate((*self.chain, None)):
+            if self.to_metres and done == self.metric_after:
+                depth = self.to_metres(image, depth)
+                predictor = InMetres(predictor, depth.calibration) if depth.calibration else predictor
+            if named:
+                depth = _apply(image, depth, named, self.strength, predictor)
         return depth
 
 
@@ -60,22 +86,59 @@ def load(
     strength: float = 1.0,
     card: str | Path | None = None,
     providers: Sequence[str] | str = (),
+    runtime: str = "auto",
+    to_metres: ToMetres | None = None,
 ) -> Pipeline:
     """The pipeline `predictor+refiner`, e.g. "indoor-small+median"; a predictor alone is a pipeline too.
 
     The predictor is a name of `keendepth models`, a hub id ("owner/name", "owner/name@revision"), a local folder in the hub's layout, or
     an .onnx file, with its card beside it or as `card`. `providers`: of ONNX Runtime, for models that run on it: "auto", "cuda", "coreml",
-    "openvino", or full names in order of preference. `strength` in 0..1 blends every refiner with its input.
+    "openvino", or full names in order of preference. `runtime`: of hub models: "auto", "torch", "compile", "onnx", "openvino".
+    `strength` in 0..1 blends every refiner with its input.
+    "@metric" after a part makes the depth metric there, by `indoor-small`, by another as in "@metric:MODEL", or by `to_metres`; without
+    "@metric", `to_metres` comes last. Depth that is metric is left alone unless MODEL or `to_metres` is given.
     Raises UnknownNameError with the nearest names, and ValueError where a model cannot be had. A non-commercial licence is logged once.
     """
     _check_strength(strength)
-    first, *rest = specs.split(spec)
-    chain = tuple((name, refiners.build(name)) for name in rest)
-    predictor = specs.build(first, card=card, providers=providers)
+    parts = [specs.metric_of(part) for part in specs.split(spec)]
+    places = [(place, model) for place, (_, model) in enumerate(parts) if model is not None]
+    if len(places) > 1 or (places and places[0][1] and to_metres):
+        raise ValueError(f"model: {spec}: expected one way to get metres, found several")
+    chain = tuple((name, refiners.build(name)) for name, _ in parts[1:])
+    options = {"runtime": runtime} if runtime != "auto" else {}
+    predictor = specs.build(parts[0][0], card=card, providers=providers, **options)
     known = getattr(predictor, "card", None)
     if known and licences.forbids_commercial(known.license):
         _tell_licence(known.name, known.license)
-    return Pipeline(spec, predictor, chain, strength)
+    place, model = places[0] if places else (len(chain), None)
+    if to_metres is None and model is not None:
+        to_metres = _asked_metres(predictor, model)
+    return Pipeline(spec, predictor, chain, strength, to_metres, place)
+
+
+def _asked_metres(predictor: Predictor, model: str) -> ToMetres | None:
+    """What "@metric" (model "") or "@metric:MODEL" does after this predictor."""
+    if model:
+        return metres_of(model)
+    if predictor.kind is DepthKind.METRIC:
+        return None
+    _tell_metres()
+    return metres_of(METRIC_MODEL)
+
+
+def metres_of(spec: str) -> ToMetres:
+    """Fits a map to what the metric model `spec` says of the picture. ValueError where that is not metric."""
+    second = load(spec)
+    if second.kind is not DepthKind.METRIC:
+        raise ValueError(f"metres: expected a metric model, {spec} gives {second.kind} depth")
+    return lambda image, depth: calibration.from_map(depth, second(image))
+
+
+@functools.cache
+def _tell_metres() -> None:
+    _log.warning(
+        "@metric: metres are those of %s, made for rooms; @metric:MODEL or --metric-from takes others", METRIC_MODEL
+    )
 
 
 @functools.cache  # once for each model
@@ -104,21 +167,6 @@ def _predicted(predictor: Predictor, image: Image) -> DepthMap:
             f"{name}: not enough memory for {width} x {height} pixels, nor for half of them ({str(first).splitlines()[0] if str(first) else 'out of memory'}): "
             "close other programs, or choose a smaller model (`keendepth doctor --model NAME` says what one needs)"
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python, torch or ONNX Runtime says that memory ran out; known by name and text, as neither need be installed."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    said = str(error).lower()
-    signs = (
-        "out of memory",
-        "failed to allocate memory",
-        "not enough memory",
-        "can't allocate memory",
-        "bad allocation",
-    )
-    return isinstance(error, (RuntimeError, ValueError)) and any(sign in said for sign in signs)
 
 
 def processing_size(predictor: Predictor, image: Image) -> tuple[int, int]:

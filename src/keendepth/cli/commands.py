@@ -11,7 +11,7 @@ import typer
 from keendepth import __version__
 from keendepth.cli import bench, clips, train
 from keendepth.cli.batch import CLIP_SAVED, SAVED, Batch, Report, friendly_errors, load_all, photos_in, say
-from keendepth.cli.metres import CameraHeight, Known, MetricFrom, MetricPoints
+from keendepth.cli.metres import CameraHeight, Known, MetricFrom, MetricPoints, Prompt, maps_in
 
 if TYPE_CHECKING:
     from keendepth.core.types import DepthMap, Image
@@ -48,6 +48,9 @@ Load = Annotated[list[Path] | None, typer.Option("--load", help="Python file of 
 Card = Annotated[Path | None, typer.Option(help="Card (JSON or TOML) of an .onnx file that has none beside it.")]
 Providers = Annotated[
     str, typer.Option(help="Where ONNX models run: auto, cuda, coreml, openvino or cpu (several with commas).")
+]
+Runtime = Annotated[
+    str, typer.Option(help="What runs hub models: auto (the fastest), torch, compile, onnx or openvino.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say how long loading and each picture took.")]
 Strength = Annotated[float, typer.Option(min=0, max=1, help="How strongly to sharpen: 0 = not at all, 1 = fully.")]
@@ -105,30 +108,34 @@ def depth(
     known: Known = None,
     metric_points: MetricPoints = None,
     camera_height: CameraHeight = None,
+    prompt: Prompt = None,
+    units: Annotated[str | None, typer.Option(help="What the numbers of --prompt mean: m, mm, cm.")] = None,
     card: Card = None,
     providers: Providers = "",
+    runtime: Runtime = "auto",
     overwrite: Overwrite = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
     load: Load = None,
 ) -> None:
     """Depth of photos: a preview to look at, and lossless files for your tools."""
-    from keendepth import DepthKind, io, pipeline
+    from keendepth import io, pipeline
     from keendepth.cli import metres
     from keendepth.cli.speed import Stopwatch
 
     load_all(load)
     watch = Stopwatch()
-    made = pipeline.load(model, strength=strength, card=card, providers=providers)
-    calibrate = metres.calibration(metric_from, known, metric_points, camera_height)
-    pipeline.check_savable(DepthKind.METRIC if calibrate else made.predictor.kind, save)
+    options: dict[str, Any] = {"strength": strength, "card": card, "providers": providers, "runtime": runtime}
+    to_metres = metres.calibration(metric_from, known, metric_points, camera_height)
+    made = pipeline.load(model, **options, to_metres=to_metres)
+    pipeline.check_savable(made.kind, save)
     batch = Batch(photos, output, save, overwrite)
+    prompts = metres.prompts([source for source, _ in batch.jobs], prompt, units)
 
     def work(photo: Path, stem: Path) -> dict[str, Any]:
         image = io.read_image(photo, focal=focal, fov=fov, camera_file=camera)
         with watch.picture(image.size):
-            found = made(image)
-            found = calibrate(image, found) if calibrate else found
+            found = made(image, prompts(photo))
         return _saved(found, image, stem, save, convention)
 
     try:
@@ -190,13 +197,11 @@ def refine(
 
 def _pairs(photo: Path, depth: Path) -> dict[Path, Path]:
     """Photo -> depth file; of two folders, files whose names begin alike up to the first dot."""
-    from keendepth import io
-
     if not photo.is_dir():
         return {photo: depth}
     if not depth.is_dir():
         raise ValueError(f"refine: {photo} is a folder, so the depth must be a folder too, found {depth}")
-    maps = {file.name.split(".")[0]: file for file in sorted(depth.iterdir()) if file.suffix.lower() in io.READABLE}
+    maps = maps_in(depth)
     pairs = {file: maps[file.stem] for file in photos_in(photo) if file.stem in maps}
     if not pairs:
         raise ValueError(f"refine: no photo in {photo} has a depth file of the same name in {depth}")

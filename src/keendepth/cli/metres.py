@@ -24,6 +24,12 @@ MetricPoints = Annotated[
 CameraHeight = Annotated[
     float | None, typer.Option(help="The camera's height above flat ground in metres, if the ground is in the picture.")
 ]
+Prompt = Annotated[
+    Path | None,
+    typer.Option(
+        help="Coarse metric depth of the photo (a phone's lidar) for prompt-depth-anything; a folder for several."
+    ),
+]
 Calibrate = Callable[["Image", "DepthMap"], "DepthMap"]
 
 
@@ -31,14 +37,14 @@ def calibration(
     metric_from: str | None, known: list[str] | None, points: Path | None, height: float | None
 ) -> Calibrate | None:
     """What turns a result metric, None where nothing was asked for; ValueError for more than one way or what cannot be read."""
-    from keendepth import calibration
+    from keendepth import calibration, pipeline
 
     ways = {"--metric-from": metric_from, "--known": known, "--metric-points": points, "--camera-height": height}
     asked = [name for name, value in ways.items() if value not in (None, [])]
     if len(asked) > 1:
         raise ValueError(f"metres: expected one way to get them, found {' and '.join(asked)}")
     if metric_from:
-        return _by_model(metric_from)
+        return pipeline.metres_of(metric_from)
     if known:
         measured = calibration.points_of([calibration.parse_known(text) for text in known])
         return lambda image, depth: calibration.from_points(depth, measured)
@@ -49,16 +55,6 @@ def calibration(
     return None
 
 
-def _by_model(spec: str) -> Calibrate:
-    from keendepth import calibration, pipeline
-    from keendepth.core.types import DepthKind
-
-    second = pipeline.load(spec)
-    if second.predictor.kind is not DepthKind.METRIC:
-        raise ValueError(f"--metric-from: expected a metric model, {spec} gives {second.predictor.kind} depth")
-    return lambda image, depth: calibration.from_map(depth, second(image))
-
-
 def _by_file(path: Path) -> Calibrate:
     from keendepth import calibration
 
@@ -66,6 +62,32 @@ def _by_file(path: Path) -> Calibrate:
     if isinstance(found, calibration.Points):
         return lambda image, depth: calibration.from_points(depth, found)
     return lambda image, depth: calibration.from_map(depth, found)
+
+
+def maps_in(folder: Path) -> dict[str, Path]:
+    """The depth files of a folder by their names up to the first dot."""
+    from keendepth import io
+
+    return {file.name.split(".")[0]: file for file in sorted(folder.iterdir()) if file.suffix.lower() in io.READABLE}
+
+
+def prompts(photos: list[Path], source: Path | None, units: str | None) -> Callable[[Path], DepthMap | None]:
+    """What gives each photo's prompt, None for none; ValueError where one file is to serve several photos, or one has no file."""
+    from keendepth import io
+
+    if source is None:
+        if units:
+            raise ValueError("--units: says what the numbers of --prompt mean; give that too")
+        return lambda photo: None
+    if not source.is_dir():
+        if len(photos) > 1:
+            raise ValueError(f"--prompt: {len(photos)} photos need a folder with a file for each, found {source}")
+        return lambda photo: io.read(source, units=units)
+    files = maps_in(source)
+    lacking = [photo.name for photo in photos if photo.stem not in files]
+    if lacking:
+        raise ValueError(f"--prompt: {source} has no depth file for {', '.join(lacking[:3])}")
+    return lambda photo: io.read(files[photo.stem], units=units)
 
 
 def described(found: dict[str, float | int | str | None]) -> str:

@@ -126,25 +126,56 @@ def distil(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file to write.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="Folder of a run, finished or not; or a depth model.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The ONNX file to write; a model's card comes beside it.")
+    ],
     as_json: AsJson = False,
     load: Load = None,
 ) -> None:
-    """Write the averaged weights of a run as ONNX, checked against torch."""
-    _need_training()
+    """Write a network as ONNX, checked against torch: the averaged weights of a run, or a model that you use by name."""
     if output.suffix != ".onnx":
         raise ValueError(f"export: -o must end in .onnx, found {output.name}")
     load_all(load)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    facts = _export_model(run, output) if _is_model(run) else _export_run(Path(run), output)
+    if as_json:
+        Report.print_json(facts)
+    else:
+        file, step = facts.pop("file"), facts.pop("step", None)
+        of = "" if step is None else f"weights of step {step}; "
+        say(f"{file}: {of}{', '.join(f'{key} {value}' for key, value in facts.items())}")
+
+
+def _is_model(source: str) -> bool:
+    """Whether it is no folder, or one in the hub's layout."""
+    return not Path(source).is_dir() or any(
+        (Path(source) / name).is_file() for name in ("config.json", "model_index.json")
+    )
+
+
+def _export_run(run: Path, output: Path) -> dict[str, Any]:
+    _need_training()
     from keendepth.training.methods import trained
 
     made, step = trained(run)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    facts = made.export(output)
-    if as_json:
-        Report.print_json({"file": str(output), "step": step, **facts})
-    else:
-        say(f"{output}: weights of step {step}; {', '.join(f'{key} {value}' for key, value in facts.items())}")
+    return {"file": str(output), "step": step, **made.export(output)}
+
+
+def _export_model(spec: str, output: Path) -> dict[str, Any]:
+    from keendepth import pipeline
+
+    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"export needs {', '.join(missing)}: pip install 'keendepth[hub]'")
+    made = pipeline.load(spec)
+    if not made.is_bare:
+        raise ValueError(f"export: {spec}: an ONNX file holds one network; leave the refiners and @metric out")
+    from keendepth.export import export_predictor
+
+    return export_predictor(made.predictor, output)
 
 
 def _need_training() -> None:
@@ -177,8 +208,10 @@ def _store(source: Any, model: str, sizes: tuple[str, str], folder: Path) -> Any
     from keendepth.cli.watch import counting
 
     made = pipeline.load(model)
-    if made.chain:
-        raise ValueError(f"--model {model}: a store holds what the model itself says; leave the refiners out")
+    if not made.is_bare:
+        raise ValueError(
+            f"--model {model}: a store holds what the model itself says; leave the refiners out, and @metric"
+        )
     with counting() as progress:
         return storing.make_store(source, (model, made.predictor), sizes, folder, progress)
 

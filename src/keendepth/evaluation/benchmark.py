@@ -89,7 +89,7 @@ def score(work: Work, ids: Sequence[str], step: Step) -> list[Table]:
 def _rules(work: Work, spec: str) -> list[Protocol]:
     """Without repeats ("natural" and "none" are the same for a metric model), and without alignments that the model's kind forbids."""
     data, folder = work.data, work.place.data
-    kind, families = models_of(work.specs)[spec].predictor.kind, families_of(data, folder)
+    kind, families = models_of(work.specs)[spec].kind, families_of(data, folder)
     wanted = [("accuracy", a) for a in data.alignment] + [("sharpness", data.alignment[0])]
     made: dict[Protocol, None] = {}
     for family, alignment in wanted:
@@ -101,7 +101,7 @@ def _rules(work: Work, spec: str) -> list[Protocol]:
 
 def unscorable(work: Work) -> dict[str, str]:
     """The models whose kind allows none of the alignments of this data set, with the reason."""
-    kinds = {spec: made.predictor.kind for spec, made in models_of(work.specs).items()}
+    kinds = {spec: made.kind for spec, made in models_of(work.specs).items()}
     return {
         f"{spec} on {work.data.title}": f"{kinds[spec]} depth allows none of the alignments {', '.join(work.data.alignment)}"
         for spec in work.specs

@@ -67,7 +67,7 @@ def spoil(work: Work, plan: CorruptionPlan, step: Step) -> list[Spoilt]:
 
 def _rules(work: Work, plan: CorruptionPlan, name: str) -> dict[str, Protocol]:
     made = models_of(work.specs)
-    kinds = {spec: made[spec].predictor.kind for spec in work.specs}
+    kinds = {spec: made[spec].kind for spec in work.specs}
     what = f"{name} at {', '.join(map(str, plan.severities))}" if name else "none"
     return {
         spec: replace(protocol_of(work.data, work.place.data, kind, "robustness", plan.alignment), corruption=what)

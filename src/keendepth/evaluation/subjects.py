@@ -31,6 +31,7 @@ from keendepth.evaluation.protocol import (
 from keendepth.evaluation.tables import ScoreFile, Table
 from keendepth.pipeline import Pipeline
 from keendepth.predictors import Predictor
+from keendepth.predictors import specs as specs_
 
 Step = Callable[[str, int, int], None]  # (what is done, how much of it, of how much)
 
@@ -71,7 +72,7 @@ def models_of(specs: tuple[str, ...]) -> dict[str, Pipeline]:
     made = {}
     for spec in specs:
         loaded = pipeline.load(spec)
-        base = spec.removesuffix("".join(f"+{name}" for name, _ in loaded.chain))
+        base, _ = specs_.metric_of(specs_.split(spec)[0])
         shared.setdefault(base, _Remembering(loaded.predictor))
         made[spec] = replace(loaded, predictor=shared[base])
     return made

@@ -7,15 +7,18 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from keendepth.core import geometry
 from keendepth.core.geometry import to_multiple
 from keendepth.core.types import Card, DepthKind
 
-RULES = ("squash", "keep", "cover")
+RULES = ("squash", "keep", "cover", "shorter", "closest")
+PILLOW = "pillow-"  # before a method: by Pillow, in bytes, as the published pre-processors of most networks do it
+METHODS = tuple(prefix + method for prefix in ("", PILLOW) for method in geometry.METHODS)
 STEEPEST = 6.0  # longest over shortest side of a network's input; a longer panorama is squashed to it
 
 
@@ -30,11 +33,14 @@ class InputRule:
     stride: int = 0  # height and width must be multiples of it; 0: the network takes its native size only
     rule: str = (
         # without a size asked for: "squash" to the native size, "keep" its area and the pixels' shape, or "cover" it: the pixels'
-        # shape is kept and no side is shorter than the native one (Depth Anything's own rule)
+        # shape is kept and no side is shorter than the native one (Depth Anything's own rule); "shorter": the pixels' shape is
+        # kept, and the shorter side becomes native's shorter one; "closest": the side whose scale is closer to 1 becomes native's (MiDaS)
         "squash"
     )
     pixel_aspect: float = 1.0  # for "keep": width / height of a network pixel, measured on the photo
     focal: float = 0.0  # vertical focal length, in network pixels, for which metres are metres; 0: not known
+    method: str = "linear"  # of resizing the photo, one of METHODS
+    border: float = 0.0  # of the photo's reflection around it, in units of sqrt(side / 2) pixels, cut off the depth again; ZoeDepth: 3
     range: tuple[float, float] = (0.0, 1.0)  # what rgb 0 and 255 become
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -42,6 +48,10 @@ class InputRule:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise CardError(f"input.rule must be one of {', '.join(RULES)}, found {self.rule!r}")
+        if self.method not in METHODS:
+            raise CardError(f"input.method must be one of {', '.join(METHODS)}, found {self.method!r}")
+        if not 0 <= self.border < 32:
+            raise CardError(f"input.border must be 0 or more, and below 32, found {self.border}")
         if self.stride < 0 or self.pixel_aspect <= 0 or self.focal < 0 or min(self.std) <= 0:
             raise CardError("input: stride and focal must be 0 or more, pixel_aspect and std above 0")
 
@@ -52,6 +62,7 @@ class OutputRule:
 
     name: str = ""  # which output, where the network has several; "": the first
     scale: float = 1.0  # what one unit of it is worth: metres for METRIC
+    focal: str = ""  # the output with the focal length, in pixels of the input's width, for which the metres hold; a known one replaces it
     repeat: int = 1  # each value stands on repeat x repeat pixels (the network ends in nearest up-sampling)
 
     def __post_init__(self) -> None:
@@ -93,6 +104,14 @@ class ModelCard:
             raise CardError(f"{name}: {error}") from None
         return model
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads, without the keys that say nothing."""
+        rules = {"input": asdict(self.input), "output": asdict(self.output)}
+        fresh = {"input": asdict(InputRule()), "output": asdict(OutputRule())}
+        told = {name: {k: v for k, v in rule.items() if v != fresh[name][k]} for name, rule in rules.items()}
+        found = {"role": "predictor", **self.card.to_dict(), **told, "notes": self.notes}
+        return {key: value for key, value in found.items() if value not in ("", None, {}, 0)}
+
     def _check(self) -> None:
         if self.card.kind is None:
             raise CardError(f"kind is missing: one of {', '.join(DepthKind)}")
@@ -105,6 +124,8 @@ class ModelCard:
             )
         if self.input.rule != "squash" and (self.input.stride == 0 or self.card.native_size is None):
             raise CardError(f"input.rule {self.input.rule!r} needs both input.stride and native_size")
+        if self.output.focal and (self.input.focal or self.card.kind is not DepthKind.METRIC):
+            raise CardError("output.focal is for metric networks without input.focal")
         if self.input.focal and self.card.native_size is None:
             raise CardError("input.focal needs native_size")
         if self.input.focal and self.card.kind is not DepthKind.METRIC:
@@ -119,6 +140,11 @@ class ModelCard:
             return native
         if rule.rule == "cover":
             return _covering(photo, native, rule.stride)
+        if rule.rule == "shorter":
+            return _scaled(photo, min(native) / min(photo), native, rule.stride)
+        if rule.rule == "closest":
+            factor = min(native[0] / photo[0], native[1] / photo[1], key=lambda one: abs(1 - one))
+            return _scaled(photo, factor, native, rule.stride)
         aspect = photo[1] / photo[0] / rule.pixel_aspect
         side = math.sqrt(native[0] * native[1])
         stretch = math.sqrt(min(max(aspect, 1 / STEEPEST), STEEPEST))
@@ -138,9 +164,14 @@ class ModelCard:
 
 def _covering(photo: tuple[int, int], native: tuple[int, int], stride: int) -> tuple[int, int]:
     """`photo` enlarged or shrunk to cover `native`, in multiples of `stride`, and at most `STEEPEST` long."""
-    factor = max(native[0] / photo[0], native[1] / photo[1])
-    most = STEEPEST * min(native)
-    return to_multiple((round(min(photo[0] * factor, most)), round(min(photo[1] * factor, most))), stride)
+    return _scaled(photo, max(native[0] / photo[0], native[1] / photo[1]), native, stride)
+
+
+def _scaled(photo: tuple[int, int], factor: float, native: tuple[int, int], stride: int) -> tuple[int, int]:
+    """`photo` times `factor`, in multiples of `stride`, and at most `STEEPEST` long."""
+    height, width = photo[0] * factor, photo[1] * factor
+    most = STEEPEST * max(min(height, width), min(native))
+    return to_multiple((round(min(height, most)), round(min(width, most))), stride)
 
 
 def read_role(path: Path) -> str:

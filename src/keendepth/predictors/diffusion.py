@@ -142,13 +142,14 @@ def folder_of(model: str, revision: str | None, patterns: Sequence[str]) -> Path
         raise hub.HubError(f"{model}: no such folder, and no hub id, which is owner/name")
     library = hub.require("huggingface_hub", "diffusion", f"fetching {model}")
     try:
-        found = library.snapshot_download(
-            model,
-            revision=revision,
-            allow_patterns=list(patterns),
-            ignore_patterns=["*.fp16.*", "*non_ema*"],
-            local_files_only=hub.is_offline(),
-        )
+        with hub.calm():
+            found = library.snapshot_download(
+                model,
+                revision=revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=["*.fp16.*", "*non_ema*"],
+                local_files_only=hub.is_offline(),
+            )
     except Exception as error:  # the package has a class for each failure, httpx and requests have more
         raise hub.explain(error, model, "", revision) from error
     return Path(found)

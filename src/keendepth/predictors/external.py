@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from jaxtyping import Bool, Float32
 from keendepth.core import geometry
 from keendepth.core.types import Camera, Card, DepthKind, DepthMap, Image
 from keendepth.predictors.hub import MissingExtraError
-from keendepth.predictors.licences import forbids_commercial
 from keendepth.predictors.packages import HUB_IDS, MODELS
 
 __all__ = ["ADAPTERS", "CARDS", "HUB_IDS", "Adapter", "Answer", "ExternalPredictor", "PackageError", "missing"]
@@ -70,10 +68,6 @@ class ExternalPredictor:
             raise ValueError(f"{card.name}: a predictor's card must say its kind")
         self.adapter, self.model, self.card, self.kind = ADAPTERS[adapter], model, card, card.kind
         self.device = device
-        if forbids_commercial(card.license):
-            logging.getLogger("keendepth").warning(
-                "%s: these weights are not for commercial use (licence: %s)", card.name, card.license
-            )
 
     def predict(self, image: Image, size: tuple[int, int] | None = None) -> DepthMap:
         """Depth of `kind` at the picture's size; NaN where the model gave no distance in front of the camera, +inf where it says sky.

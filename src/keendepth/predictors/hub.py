@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +83,22 @@ def _cached(hub: Any, id: str, filename: str, revision: str | None) -> Path | No
 
 def _download(hub: Any, id: str, filename: str, revision: str | None) -> Path:
     try:
-        return Path(hub.hf_hub_download(id, filename, revision=revision, local_files_only=is_offline()))
+        with calm():
+            return Path(hub.hf_hub_download(id, filename, revision=revision, local_files_only=is_offline()))
     except Exception as error:  # the package has a class for each failure, httpx and requests have more
         raise explain(error, id, filename, revision) from error
+
+
+@contextmanager
+def calm() -> Iterator[None]:
+    """Without the package's ten lines about its retries: what failed in the end is one line of ours."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 # Names of classes, looked for among the bases of an error; the order is that of the questions a person would ask.

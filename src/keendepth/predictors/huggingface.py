@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,15 @@ from jaxtyping import Float32
 
 from keendepth.core.types import Camera, Card, DepthKind, DepthMap, Image
 from keendepth.predictors.aliases import ALIASES, HUB_IDS
+from keendepth.predictors.card import ModelCard
+from keendepth.predictors.hf import copies, loading
+from keendepth.predictors.hf.cards import model_card
+from keendepth.predictors.hf.copies import Copies, sees_fov
+from keendepth.predictors.hf.engines import RUNTIMES, Engine, TorchEngine, apart, open_copy
 from keendepth.predictors.hf.feeding import Feeding, FeedingError, feeding
-from keendepth.predictors.hf.files import CONFIG, PREPROCESSOR, Files, ModelError, check_extra, first_line
+from keendepth.predictors.hf.files import CONFIG, PREPROCESSOR, Files, ModelError, check_extra
+from keendepth.predictors.hub import installed
+from keendepth.predictors.memory import halving
 
 LEAST = 1e-3  # metres; some heads can give 0, which is no depth
 FARTHEST = 1e4  # metres; Depth Pro's own least inverse depth is 1e-4 (Bochkovskii et al. 2025, the authors' code)
@@ -31,6 +37,8 @@ class HuggingFacePredictor:
     `device`: "cpu", "cuda", "cuda:1", "mps"; None: the best there is. `dtype`: "float32", "float16" or "bfloat16"; None: float32, and
     float16 on CUDA where the network bears it (bfloat16 has three bits less for the depth itself).
     `prompt`: for Prompt Depth Anything, a metric map or a file of one, of the same view at any size.
+    `runtime`: "torch", "compile" (torch.compile), "onnx" or "openvino" (on a copy of the network, made at first use and kept in the
+    user's cache); "auto": the copy on the CPU, in OpenVINO if that is installed, as it takes half of torch's time; torch elsewhere.
     ModelError (a HubError), one line, for whatever is wrong with the model. `pipeline.load` tells of a non-commercial licence.
     """
 
@@ -38,13 +46,19 @@ class HuggingFacePredictor:
         self,
         source: str | Path,
         revision: str | None = None,
-        card: Card | None = None,
         device: str | None = None,
         dtype: str | None = None,
         prompt: Prompt = None,
+        runtime: str = "auto",
     ) -> None:
         self.source = str(source)
+        card = HUB_IDS.get(self.source)  # the alias's where it has one, else made from the model's own files
         check_extra(card.name if card else self.source)
+        if runtime not in RUNTIMES:
+            raise ValueError(f"{self.source}: runtime must be one of {', '.join(RUNTIMES)}, found {runtime!r}")
+        if runtime in ("onnx", "openvino") and (device not in (None, "cpu") or dtype not in (None, "float32")):
+            raise ValueError(f"{self.source}: the runtime {runtime} is for the CPU in float32, found {device}, {dtype}")
+        self.runtime = runtime
         self.files = Files(self.source, revision)
         self.feeding = _read_feeding(self.files)
         self.prompt = self._opened(prompt)
@@ -66,7 +80,10 @@ class HuggingFacePredictor:
     def predict_batch(
         self, images: Sequence[Image], size: tuple[int, int] | None = None, prompts: Sequence[Prompt] = ()
     ) -> list[DepthMap]:
-        """The same for several pictures of one size in one pass; each result is that of the picture alone. ValueError for mixed sizes."""
+        """The same for several pictures of one size in one pass; each result is that of the picture alone. ValueError for mixed sizes.
+
+        Where memory runs out, in two passes, and so on down to single pictures.
+        """
         sizes = sorted({image.size for image in images})
         if len(sizes) > 1:
             raise ValueError(f"{self.card.name}: a batch must be of one size, found {', '.join(map(str, sizes))}")
@@ -75,7 +92,12 @@ class HuggingFacePredictor:
                 f"{self.card.name}: expected a prompt for each of {len(images)} pictures, found {len(prompts)}"
             )
         opened = [self._opened(prompt) for prompt in prompts or [None] * len(images)]
-        return self._predict(images, size, opened) if images else []
+        pairs = list(zip(images, opened, strict=True))
+
+        def work(some: Sequence[tuple[Image, DepthMap | None]]) -> list[DepthMap]:
+            return self._predict([image for image, _ in some], size, [prompt for _, prompt in some])
+
+        return halving(pairs, work, self.card.name) if pairs else []
 
     def processing_size(self, photo: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
         """The (height, width) that the network sees for a photo of size `photo` when `size` is asked for."""
@@ -89,27 +111,14 @@ class HuggingFacePredictor:
     ) -> list[DepthMap]:
         chosen = self.processing_size(images[0].size, size)
         extra = self._prompt_input(images, prompts)
-        tensor = np.stack([self.feeding.tensor(image.rgb, chosen) for image in images])
-        planes, fovs = self._run(tensor, extra)
-        return [self._finish(image, plane, fov) for image, plane, fov in zip(images, planes, fovs, strict=True)]
-
-    def _run(
-        self, tensor: Float32[np.ndarray, "b 3 h w"], extra: list[Float32[np.ndarray, "1 h2 w2"]]
-    ) -> tuple[Float32[np.ndarray, "b h3 w3"], list[float | None]]:
-        import torch
-
-        network, place = self._network
-        with torch.inference_mode(), _quiet():
-            inputs = {"pixel_values": torch.from_numpy(tensor).to(**place)}
-            if extra:
-                inputs["prompt_depth"] = torch.from_numpy(np.stack(extra)).to(**place)
-            out = network(**inputs)
-        planes = out.predicted_depth.float().cpu().numpy()
-        fov = getattr(out, "field_of_view", None)
-        return planes, [None] * len(planes) if fov is None else fov.float().cpu().tolist()
+        seen = np.stack([self.feeding.pixels(image.rgb, chosen) for image in images])
+        planes, fovs = self._engine(seen, np.stack(extra) if extra else None)
+        found = zip(images, planes, fovs or [None] * len(images), strict=True)
+        return [self._finish(image, plane, fov) for image, plane, fov in found]
 
     def _finish(self, image: Image, plane: Float32[np.ndarray, "h w"], fov: float | None) -> DepthMap:
-        plane = np.where(np.isfinite(plane), plane, np.float32(np.nan))
+        if not np.isfinite(plane).all():
+            plane = np.where(np.isfinite(plane), plane, np.float32(np.nan))
         values, camera = self.feeding.back(plane, image.size), image.camera
         if self.feeding.focal:
             camera = self._camera(image, fov)
@@ -165,42 +174,84 @@ class HuggingFacePredictor:
     @cached_property
     def _network(self) -> tuple[Any, dict[str, Any]]:
         """The network in evaluation mode, and where it lives: its device and dtype, decided once."""
-        folder = self.files.weights()
-        import torch
+        chosen = loading.place(self.source, self._device, self._dtype, self.feeding.half)
+        network = self._loaded()
+        return network.to(**chosen), chosen  # here, so that a full GPU is not taken for a damaged file
 
-        place = self._place(torch)
-        try:
-            with _quiet():
-                from transformers import AutoModelForDepthEstimation
+    def _loaded(self) -> Any:
+        network = loading.load(self.files)
+        self._count(sum(parameter.numel() for parameter in network.parameters()))
+        return network
 
-                network, report = AutoModelForDepthEstimation.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
-                )
-        except MemoryError:
-            raise
-        except Exception as error:  # safetensors, torch and transformers each have their own for a damaged file
-            raise ModelError(
-                f"{self.source}: the weights cannot be loaded, the file is damaged or of another model ({first_line(error)})"
-            ) from error
-        lacking = [*report["missing_keys"], *report["mismatched_keys"]]
-        if lacking:  # transformers would go on with random numbers in their place
-            raise ModelError(
-                f"{self.source}: {len(lacking)} of the network's tensors are missing from the weights "
-                f"(the first: {lacking[0]}): the file is incomplete or of another model"
-            )
-        count = sum(parameter.numel() for parameter in network.parameters())
-        self.card = replace(self.card, parameters=count)
-        return network.to(**place).eval(), place  # here, so that a full GPU is not taken for a damaged file
+    def _count(self, parameters: int) -> None:
+        self.card = replace(self.card, parameters=parameters)
 
-    def _place(self, torch: Any) -> dict[str, Any]:
-        accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        wanted = self._device or next((name for name, there in accelerators.items() if there), "cpu")
-        if not accelerators.get(wanted.split(":")[0], wanted == "cpu"):
-            raise ModelError(f"{self.source}: torch finds no device {wanted!r} here; use cpu")
-        dtype = self._dtype or ("float16" if wanted.startswith("cuda") and self.feeding.half else "float32")
-        if dtype not in ("float32", "float16", "bfloat16"):
-            raise ModelError(f"{self.source}: dtype must be float32, float16 or bfloat16, found {dtype!r}")
-        return {"device": torch.device(wanted), "dtype": getattr(torch, dtype)}
+    @cached_property
+    def copies(self) -> Copies:
+        """The network's copy for ONNX Runtime, made when it is asked for."""
+        return Copies(self.files, self.feeding, self._loaded)
+
+    def export(self, path: Path) -> tuple[float, ModelCard]:
+        """Write the network as ONNX for pictures in 0..255, metres inside the graph; the largest relative difference from torch, and the card.
+
+        ParityError where they differ; ValueError for a network that takes a prompt, which a card cannot feed.
+        """
+        if self.feeding.prompted:
+            raise ValueError(f"{self.card.name}: takes a depth prompt, which a card cannot feed: it is not exported")
+        network = self._loaded().to("cpu").float()
+        worst = copies.write(network, self.feeding, path, for_cards=True)
+        return worst, model_card(self.card, self.feeding, sees_fov(network))
+
+    @cached_property
+    def _engine(self) -> Engine:
+        """What runs the network; the weights are loaded here."""
+        if self.runtime in ("onnx", "openvino") or (self.runtime == "auto" and self._copy_is_best()):
+            engine = self._of_copy()
+            if engine is not None:
+                return engine
+        from keendepth.nn.whole import WholeDepth
+
+        network, chosen = self._network
+        colours = self.feeding.mean, self.feeding.std, self.feeding.top
+        whole = WholeDepth(network, colours, sees_fov(network)).eval().to(chosen["device"])
+        return TorchEngine(whole, chosen["device"], self.runtime == "compile")
+
+    def _of_copy(self) -> Engine | None:
+        """The engine on the copy, which is made anew once where it is damaged; None where "auto" has to do without."""
+        for last in (False, True):
+            copy = self.copies.get(insists=self.runtime != "auto")
+            if copy is None:
+                return None
+            self._count(copy.parameters)
+            try:
+                return self._opened_copy(copy.path)
+            except ModelError:
+                if last:
+                    raise
+                self.copies.forget()
+        return None
+
+    def _opened_copy(self, path: Path) -> Engine:
+        """OpenVINO is the faster of the two, and is taken by "auto" where it is installed and gives the same numbers."""
+        if self.runtime != "auto":
+            return open_copy(self.runtime, path, self.source)
+        if not installed("openvino"):
+            return open_copy("onnx", path, self.source)
+
+        def check() -> float:
+            given = copies.examples(self.feeding, copies.sizes(self.feeding)[0], channels_first=False)
+            pixels, *prompts = (each.numpy() for each in given)
+            one, other = (open_copy(name, path, self.source) for name in ("onnx", "openvino"))
+            return apart(one, other, pixels, prompts[0] if prompts else None)
+
+        fast = self.copies.agrees("openvino", check)
+        return open_copy("openvino" if fast else "onnx", path, self.source)
+
+    def _copy_is_best(self) -> bool:
+        """On the CPU in 32 bits, where one can be made: torch's own answer on a GPU, or in half precision, is faster."""
+        if self._dtype not in (None, "float32") or (self._device or "cpu") != "cpu" or not copies.possible():
+            return False
+        return self._device == "cpu" or not _accelerated()
 
     def _described(self, card: Card | None) -> Card:
         """The alias's card, or one made from the model's own files, with the kind that its config says."""
@@ -211,25 +262,19 @@ class HuggingFacePredictor:
         return replace(card, kind=self.kind, native_size=self.feeding.native)
 
 
-def from_id(
-    source: str, revision: str | None = None, device: str | None = None, dtype: str | None = None, prompt: Prompt = None
-) -> HuggingFacePredictor:
-    """The predictor of a hub id or a folder; its card is the alias's where it has one, else made from the model's own files."""
-    return HuggingFacePredictor(source, revision, HUB_IDS.get(source), device, dtype, prompt)
-
-
-def from_alias(
-    name: str, revision: str | None = None, device: str | None = None, dtype: str | None = None, prompt: Prompt = None
-) -> HuggingFacePredictor:
-    """The predictor that an alias of `aliases.ALIASES` stands for."""
-    hub_id, card = ALIASES[name]
-    return HuggingFacePredictor(hub_id, revision, card, device, dtype, prompt)
-
-
 # What the registry takes: each alias's card and the function that builds its predictor.
 CARDS: tuple[tuple[Card, Callable[..., HuggingFacePredictor]], ...] = tuple(
-    (card, partial(from_alias, name)) for name, (_, card) in ALIASES.items()
+    (card, partial(HuggingFacePredictor, hub_id)) for hub_id, card in ALIASES.values()
 )
+
+
+def _accelerated() -> bool:
+    """Whether torch has something better than the CPU here; a torch without it says so by its version, which spares its import."""
+    if metadata.version("torch").endswith("+cpu"):
+        return False
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _read_feeding(files: Files) -> Feeding:
@@ -257,21 +302,3 @@ def _check_view(image: Image, prompt: DepthMap) -> None:
             f"the photo is {image.size[1]} x {image.size[0]} and the prompt {prompt.size[1]} x {prompt.size[0]}: "
             "one of them is rotated; turn the prompt upright first"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar, log lines and third parties' deprecations; all as before afterwards."""
-    from transformers.utils import logging as chatter
-
-    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
-    chatter.set_verbosity_error()
-    chatter.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        chatter.set_verbosity(level)
-        if bars:
-            chatter.enable_progress_bar()

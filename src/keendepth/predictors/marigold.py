@@ -16,6 +16,7 @@ from keendepth.core import align, geometry
 from keendepth.core.types import Card, DepthKind, DepthMap, Image
 from keendepth.predictors import diffusion
 from keendepth.predictors.diffusion import Checkpoint, CheckpointError
+from keendepth.predictors.memory import halving
 
 DTYPES = ("float32", "float16", "bfloat16")
 ROUNDS = 3  # of bringing the members to their median; measured on ten of 576 x 768, a fourth moves nothing in float32
@@ -188,8 +189,11 @@ class _Network:
         with torch.inference_mode():
             picture = self._encode(torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).to(self.prompt))
             groups = [seeds[first : first + batch] for first in range(0, len(seeds), batch)]
-            parts = [self._decode(self._latent(picture, group)).cpu().numpy() for group in groups]
-        return np.concatenate(parts)[:, :height, :width]
+            members = [one for group in groups for one in halving(group, partial(self._answers, picture), "diffusion")]
+        return np.stack(members)[:, :height, :width]
+
+    def _answers(self, picture: Any, seeds: Sequence[int]) -> list[Float32[np.ndarray, "h w"]]:
+        return list(self._decode(self._latent(picture, seeds)).cpu().numpy())
 
     def _latent(self, picture: Any, seeds: Sequence[int]) -> Any:
         """The depth latents [n 4 h w] of one picture for each seed; a member's noise does not depend on the others."""

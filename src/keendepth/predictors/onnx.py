@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Shaped, UInt8
 
 from keendepth.core import geometry
-from keendepth.core.types import Card, DepthKind, DepthMap, Image
-from keendepth.predictors.card import CardError, ModelCard
+from keendepth.core.types import Camera, Card, DepthKind, DepthMap, Image
+from keendepth.predictors import pixels
+from keendepth.predictors.card import PILLOW, CardError, ModelCard
 
 # The least value of a kind that must be above 0, for networks whose last layer can give 0: a millimetre, and for depth
 # without a unit a millionth of whatever the network's unit is.
@@ -67,11 +69,17 @@ class OnnxPredictor:
         Metric3D (Yin et al., ICCV 2023, section 3.1); a picture without a camera is taken for a crop of a training picture.
         ValueError if the network cannot take `size`.
         """
-        chosen = self.processing_size(image.size, size)
-        raw = self._run(self._tensor(image, chosen))
-        factor = self.model.output.scale * self._camera_factor(image, chosen)
-        depth = _clean(raw, factor, self.kind)
-        return DepthMap(geometry.resize_depth(depth, image.size), self.kind, image.camera, self.card)
+        border = self._border(image.size)
+        rgb = pixels.bordered(image.rgb, border) if any(border) else image.rgb
+        chosen = self.processing_size(rgb.shape[:2], size)
+        raw, focal = self._run(self._tensor(rgb, chosen))
+        camera, factor = self._camera(image, focal, chosen)
+        plane = _clean(raw, self.model.output.scale * factor, self.kind)
+        # Networks with a focal length of their own are Depth Pro's kin, whose authors enlarge inverse depth.
+        depth = geometry.resize_depth(plane if focal is None else 1 / plane, rgb.shape[:2])
+        depth = depth if focal is None else 1 / depth
+        inner = depth[border[0] : border[0] + image.size[0], border[1] : border[1] + image.size[1]]
+        return DepthMap(np.ascontiguousarray(inner), self.kind, camera, self.card)
 
     def processing_size(self, photo: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
         """The (height, width) the network sees for a photo of size `photo` when `size` is asked for."""
@@ -91,26 +99,43 @@ class OnnxPredictor:
             )
         return native
 
-    def _camera_factor(self, image: Image, size: tuple[int, int]) -> float:
-        """How much farther things are than the network says: its focal length in this picture over the one it knows."""
-        if not self.model.input.focal:
-            return 1.0
-        focal = image.camera.fy if image.camera else self.model.assumed_focal(image.size)
-        return focal * size[0] / image.size[0] / self.model.input.focal
+    def _border(self, photo: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of reflection on each side."""
+        wide = self.model.input.border
+        return int(wide * math.sqrt(photo[0] / 2)), int(wide * math.sqrt(photo[1] / 2))
 
-    def _tensor(self, image: Image, size: tuple[int, int]) -> Float32[np.ndarray, "1 3 h w"]:
+    def _camera(self, image: Image, focal: float | None, size: tuple[int, int]) -> tuple[Camera | None, float]:
+        """The depth's camera, and how much farther things are than the network says: the focal length over the one its metres hold for."""
+        camera = image.camera
+        if focal is not None:  # the network's own, in pixels of the input's width
+            own = focal * image.size[1] / size[1]
+            if camera is None or camera.source == "guess":
+                return Camera.from_focal(own, image.size[1], image.size[0], "model"), 1.0
+            return camera, camera.fx / own
+        if not self.model.input.focal:
+            return camera, 1.0
+        found = camera.fy if camera else self.model.assumed_focal(image.size)
+        return camera, found * size[0] / image.size[0] / self.model.input.focal
+
+    def _tensor(self, rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Float32[np.ndarray, "1 3 h2 w2"]:
         rule = self.model.input
         low, high = rule.range
-        gain = np.float32(high - low) / np.float32(255) / np.asarray(rule.std, np.float32)
-        offset = (np.float32(low) - np.asarray(rule.mean, np.float32)) / np.asarray(rule.std, np.float32)
-        rgb = geometry.resize(image.rgb, size) * gain + offset
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], dtype=np.float32)
+        std = np.asarray(rule.std, np.float32)
+        gain = np.float32(high - low) / np.float32(255) / std
+        offset = (np.float32(low) - np.asarray(rule.mean, np.float32)) / std
+        by_pillow = rule.method.startswith(PILLOW)
+        how = pixels.resized if by_pillow else geometry.resize
+        planes = np.ascontiguousarray(how(rgb, size, rule.method.removeprefix(PILLOW)).transpose(2, 0, 1))
+        return (planes * gain[:, None, None] + offset[:, None, None])[None]
 
-    def _run(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> Float32[np.ndarray, "h2 w2"]:
-        out = self._session.run([self._output], self._feeds(tensor))[0]
+    def _run(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> tuple[Float32[np.ndarray, "h2 w2"], float | None]:
+        """The network's plane, and its focal length where the card names an output for it."""
+        wanted = [self._output, *([self.model.output.focal] if self.model.output.focal else [])]
+        out, *rest = self._session.run(wanted, self._feeds(tensor))
         depth = _plane(np.asarray(out), self.path.name).astype(np.float32)
         repeat = self.model.output.repeat
-        return np.ascontiguousarray(depth[::repeat, ::repeat])
+        focal = float(np.asarray(rest[0], np.float64).ravel()[0]) if rest else None
+        return np.ascontiguousarray(depth[::repeat, ::repeat]), focal
 
     def _feeds(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> dict[str, np.ndarray]:
         """The network's inputs by name, of the types it takes."""
@@ -144,12 +169,18 @@ class OnnxPredictor:
     @cached_property
     def _output(self) -> str:
         names = [output.name for output in self._session.get_outputs()]
-        wanted = self.model.output.name or names[0]
-        if wanted not in names:
-            raise CardError(
-                f"{self.path.name}: the card's output.name is {wanted!r}, the network has {', '.join(names)}"
-            )
-        return wanted
+        rule = self.model.output
+        for key, wanted in (("name", rule.name), ("focal", rule.focal)):
+            if wanted and wanted not in names:
+                raise CardError(
+                    f"{self.path.name}: the card's output.{key} is {wanted!r}, the network has {', '.join(names)}"
+                )
+        return rule.name or names[0]
+
+    def file(self) -> Path:
+        """The model file, fetched if need be and checked against the card. FileNotFoundError, ValueError as at the first picture."""
+        self._check_file()
+        return self.path
 
     def _check_file(self) -> None:
         if not self.path.is_file():

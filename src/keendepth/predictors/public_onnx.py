@@ -46,25 +46,6 @@ class PublicOnnx(OnnxPredictor):
         self.path = hub.fetch(self.export.repository, self.export.filename, self.export.revision, self._sha256)
 
 
-class DepthProOnnx(PublicOnnx):
-    """Depth Pro gives depth in metres for the focal length that it finds, and that focal length; a known one replaces it."""
-
-    def predict(self, image: Image, size: tuple[int, int] | None = None) -> DepthMap:
-        """METRIC, at the picture's size; with the model's camera (`source` "model") where the picture has none."""
-        chosen = self.processing_size(image.size, size)
-        named = dict(zip(self._outputs, self._session.run(None, self._feeds(self._tensor(image, chosen))), strict=True))
-        plane = np.asarray(named["predicted_depth"], np.float32).reshape(chosen)
-        focal = float(np.asarray(named["focallength_px"]).ravel()[0]) * image.size[1] / chosen[1]
-        camera = image.camera or Camera.from_focal(focal, image.size[1], image.size[0], "model")
-        metres = np.clip(plane * np.float32(camera.fx / focal), 1e-4, 1e4)  # the limits of Depth Pro's inverse depth
-        metres = np.where(np.isfinite(plane), metres, np.float32(np.nan)).astype(np.float32)
-        return DepthMap(geometry.resize_depth(metres, image.size), DepthKind.METRIC, camera, self.card)
-
-    @property
-    def _outputs(self) -> list[str]:
-        return [output.name for output in self._session.get_outputs()]
-
-
 class MogeOnnx(PublicOnnx):
     """MoGe-2's raw outputs made metric: an affine point map, whose z lacks an offset, a mask, and metres per unit.
 
@@ -77,7 +58,7 @@ class MogeOnnx(PublicOnnx):
         height, width = self.processing_size(image.size, size)
         outputs = [output.name for output in self._session.get_outputs()]
         named = dict(
-            zip(outputs, self._session.run(None, self._feeds(self._tensor(image, (height, width)))), strict=True)
+            zip(outputs, self._session.run(None, self._feeds(self._tensor(image.rgb, (height, width)))), strict=True)
         )
         points = np.asarray(named["points"], np.float64).reshape(height, width, 3)
         mask = np.asarray(named["mask"]).reshape(height, width) > 0.5
@@ -133,7 +114,7 @@ def focal_and_shift(
     return (found if found > 0 else float(max(height, width))), shift
 
 
-_VIT = InputRule(stride=14, rule="cover", mean=MEAN, std=STD)
+_VIT = InputRule(stride=14, rule="cover", method="pillow-cubic", mean=MEAN, std=STD)
 _SEEN = "62 million unlabelled photos labelled by a teacher that saw 595 000 synthetic pictures"
 _BLIND = "mirrors, glass and pictures of pictures; no metres, and the offset of 1/z is unknown"
 
@@ -239,6 +220,7 @@ _DEPTH_PRO = Export(
             native_size=(1536, 1536),
         ),
         InputRule(mean=HALF, std=HALF),
+        OutputRule(name="predicted_depth", focal="focallength_px"),
     ),
 )
 _MOGE = (
@@ -254,7 +236,7 @@ def _entry(kind: type[PublicOnnx], export: Export) -> tuple[Card, Callable[..., 
 
 CARDS: tuple[tuple[Card, Callable[..., PublicOnnx]], ...] = (
     *(_entry(PublicOnnx, export) for export in _PLAIN),
-    _entry(DepthProOnnx, _DEPTH_PRO),
+    _entry(PublicOnnx, _DEPTH_PRO),
     *(_entry(MogeOnnx, export) for export in _MOGE),
 )
 REPOSITORIES = {export.repository: export.model.card.name for export in (*_PLAIN, _DEPTH_PRO, *_MOGE)}

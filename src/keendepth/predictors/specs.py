@@ -1,4 +1,4 @@
-"""What people write for a model: an alias, a hub id, a folder, a file; with `@revision`, and refiners after `+`."""
+"""What people write for a model: an alias, a hub id, a folder, a file; with `@revision`, refiners after `+`, and `@metric` for metres."""
 
 from __future__ import annotations
 
@@ -36,6 +36,16 @@ def revision_of(name: str) -> tuple[str, str | None]:
     if not name or not revision:
         raise ValueError(f"model: expected name@revision, found {name}@{revision}")
     return name, revision
+
+
+def metric_of(part: str) -> tuple[str, str | None]:
+    """(what stands before it, the model) of "name@metric" or "name@metric:MODEL"; the model is "" where none is named, None without @metric."""
+    found = re.fullmatch(r"(.*)@metric(?::(.+))?", part)
+    if _is_path(part) or not found:
+        return part, None
+    if not found[1]:
+        raise ValueError(f"model: expected NAME@metric or NAME@metric:MODEL, found {part}")
+    return found[1], found[2] or ""
 
 
 def build(spec: str, **options: Any) -> predictors.Predictor:

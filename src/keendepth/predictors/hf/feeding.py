@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from keendepth.core import geometry
 from keendepth.core.types import DepthKind
+from keendepth.predictors import pixels
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -21,6 +22,7 @@ STEEPEST = 6.0  # longest over shortest side of what a network is given; a longe
 # How a network's size follows the photo's: it does not; the shorter side becomes native's; the side whose scale is closer to 1
 # becomes native's (MiDaS); the photo's own size.
 ASPECTS = ("squash", "shorter", "closest", "own")
+BORDER = 3  # of ZoeDepth, in units of sqrt(side / 2)
 LARGEST = 1024  # longest side for a network that takes a photo at its own size: a 12 MP photo would not fit into memory
 PILLOW = {
     0: "nearest",
@@ -77,15 +79,19 @@ class Feeding:
         limit = math.ceil(STEEPEST * max(min(height, width), min(self.native)))
         return min(height, limit), min(width, limit)
 
+    def pixels(
+        self, rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
+    ) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
+        """The picture with its border, resized as the network wants it, in bytes."""
+        if self.pads:
+            rgb = pixels.bordered(rgb, (border(rgb.shape[0]), border(rgb.shape[1])))
+        return pixels.resized(rgb, size, self.method)
+
     def tensor(
         self, rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
     ) -> Float32[np.ndarray, "3 {size[0]} {size[1]}"]:
-        """The network's input, (top * rgb / 255 - mean) / std, resized and with its border."""
-        if self.pads:
-            top, left = border(rgb.shape[0]), border(rgb.shape[1])
-            rgb = np.pad(rgb, ((top, top), (left, left), (0, 0)), mode="reflect")
-        resized = np.clip(geometry.resize(rgb, size, self.method), 0, 255)  # cubic overshoots
-        scaled = resized * np.float32(self.top / 255)
+        """`pixels` as the network itself is given them: (top * rgb / 255 - mean) / std. (`nn.whole` does it for whole batches.)"""
+        scaled = self.pixels(rgb, size) * np.float32(self.top / 255)
         out = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(out.transpose(2, 0, 1), dtype=np.float32)
 
@@ -104,7 +110,7 @@ class Feeding:
 
 def border(side: int) -> int:
     """Pixels that ZoeDepth adds at both ends of a side: 3 sqrt(side / 2) (Bhat et al. 2023, the authors' `pad_input`)."""
-    return int(3 * math.sqrt(side / 2))
+    return int(BORDER * math.sqrt(side / 2))
 
 
 def feeding(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> Feeding:
