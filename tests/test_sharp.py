@@ -1,6 +1,7 @@
 """The unit facts of SharpDepth's step, and the refiner around it: exact where it must be, seeded, of any size and kind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ pytest.importorskip("torch", reason="needs the train extra")
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
-from keendepth import pipeline, refiners
+from keendepth import io, pipeline, refiners
 from keendepth.core.monotone import Curve, fit_curve, pooled
-from keendepth.core.types import DepthKind, DepthMap, Image
+from keendepth.core.types import Camera, DepthKind, DepthMap, Image
 from keendepth.losses.score import noise_aware_reconstruction, score_distillation
 from keendepth.nn import diffusion, sharpen
 from keendepth.nn.diffusion import OneStep, PixelCodec, Schedule
@@ -331,3 +333,60 @@ def test_a_rising_curve_is_the_best_one() -> None:
     assert fit_curve(np.zeros(5), np.arange(5.0)).y == (0.0,) or fit_curve(np.zeros(5), np.arange(5.0)).x == (0.0,)
     with pytest.raises(ValueError, match="both rising"):
         Curve((0.0, 1.0), (1.0, 0.0))
+
+
+def calibrated() -> Sharp:
+    made = of_model(tiny())
+    made.facts = replace(made.facts, errors=Curve((0.0, 1.0), (0.02, 0.5)))
+    return Sharp(made)
+
+
+def test_a_calibrated_sharpener_says_how_far_off_it_may_be(tmp_path: Path) -> None:
+    image, depth = scene()
+    values = depth.values.copy()
+    values[0, 0] = np.nan
+    refiner = calibrated()
+    refined = refiner.refine(image, depth.with_values(values))
+    difference = refiner.sharpen(image, depth.with_values(values)).difference
+    assert np.isnan(refined.expected_error[0, 0])
+    np.testing.assert_allclose(refined.expected_error[1:], 0.02 + 0.48 * difference[1:], atol=1e-6)
+    path = io.write_errors(tmp_path / "a.confidence.png", refined)
+    codes = np.asarray(PillowImage.open(path)).astype(float)
+    assert codes[0, 0] == 0
+    np.testing.assert_allclose((codes[1:] - 1) * 1e-4, refined.expected_error[1:], atol=5.1e-5)
+    with pytest.raises(io.FileError, match="is not depth"):
+        io.read(path)
+    with pytest.raises(ValueError, match="does not know how far off"):
+        io.write_errors(tmp_path / "b.png", depth)
+
+
+def test_errors_follow_the_map_and_the_cloud_leaves_out_what_is_unreliable(tmp_path: Path) -> None:
+    error = np.full((96, 128), 0.05, np.float32)
+    error[:30] = 0.9
+    depth = DepthMap(1 / near_of(), DepthKind.METRIC, Camera.from_fov(60, 128, 96), expected_error=error)
+    assert depth.cropped(20, 5, 40, 50).expected_error.shape == (40, 50)
+    assert depth.resized(48, 64).expected_error.shape == (48, 64)
+    assert depth.with_values(depth.values).expected_error is None
+    with pytest.raises(ValueError, match="expected errors of 0 or more"):
+        replace(depth, expected_error=error[:5])
+    facts = [json.loads(io.write(tmp_path / f"{k}.ply", x).with_name(f"{k}.ply.json").read_text()) for k, x in
+             enumerate((depth, replace(depth, expected_error=None)))]  # fmt: skip
+    assert facts[0]["encoding"]["unreliable_points_dropped"] == 30 * 128
+    assert facts[0]["encoding"]["points"] < 0.75 * facts[1]["encoding"]["points"]
+
+
+def test_confidence_is_saved_where_it_is_known_and_refused_before_the_work_where_not(tmp_path: Path) -> None:
+    image, _ = scene()
+    made = calibrated()
+    refiners.register("sharp-calibrated", summary="", license="")(lambda: made)
+    try:
+        loaded = pipeline.load("toy+sharp-calibrated")
+        assert loaded.knows_errors
+        files = pipeline.save(loaded(image), image, tmp_path / "a", ["confidence"])
+        assert [file.name for file in files] == ["a.confidence.png"]
+    finally:
+        del refiners.registry._entries["sharp-calibrated"]
+    plain = pipeline.load("toy+median")
+    assert not plain.knows_errors
+    with pytest.raises(ValueError, match="--save confidence"):
+        pipeline.check_savable(plain.kind, ["confidence"], plain.knows_errors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -66,7 +66,16 @@ class Sharp:
         Carries the expected error where the network's card has a curve for it. FileNotFoundError or ValueError where the network
         cannot be loaded.
         """
-        return self.sharpen(image, depth).depth
+        made, curve = self.sharpen(image, depth), self.network.facts.errors
+        if curve is None:
+            return made.depth
+        error = np.where(made.depth.valid, curve(made.difference), np.float32(np.nan))
+        return replace(made.depth, expected_error=error)
+
+    @property
+    def knows_errors(self) -> bool:
+        """Whether the network's card says which error to expect of a difference."""
+        return self.network.facts.errors is not None
 
     def sharpen(self, image: Image, depth: DepthMap) -> Sharpened:
         """The refined map and the difference map. A constant map is returned as it is, with a difference of 0."""
