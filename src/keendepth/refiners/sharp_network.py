@@ -17,6 +17,7 @@ from keendepth.refiners.network import opened
 from keendepth.refiners.restore import Space
 
 INPUTS, OUTPUTS = {"rgb": 3, "depth": 1, "noise": 2}, ("sharp", "difference")
+GENERATOR = "onestep"  # the recipe of what a sharpener begins as
 SECTION = "sharp"  # of a run's config.toml, and key of a card
 
 
@@ -134,7 +135,7 @@ def of_path(path: str | Path, sha256: str = "") -> SharpNetwork:
     place = Path(path)
     if place.suffix == ".onnx":
         return OnnxSharpener(place, sha256)
-    if (place / "model.onnx").is_file():
+    if (place / "model.onnx").is_file() and (place / "model.json").is_file():
         return OnnxSharpener(place / "model.onnx")
     if (place / "config.toml").is_file():
         return _of_run(place)
@@ -166,9 +167,14 @@ def _of_hub(model: str) -> TorchSharpener:
 
 
 def _of_run(folder: Path) -> TorchSharpener:
-    table = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")).get(SECTION)
+    config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    table = config.get(SECTION) or config.get(
+        GENERATOR
+    )  # a generative model is a sharpener that has not learned its metric teacher
     if table is None:
-        raise ValueError(f"{folder}: a run of another recipe; expected one of `keendepth train sharp`")
+        raise ValueError(
+            f"{folder}: a run of another recipe; expected one of `keendepth train sharp` or `train onestep`"
+        )
 
     def make() -> Any:
         from keendepth.nn import checkpoint
@@ -180,7 +186,7 @@ def _of_run(folder: Path) -> TorchSharpener:
         known = {entry.name for entry in fields(SharpenOptions)}
         return _sharpener(model, SharpenOptions(**{key: value for key, value in table.items() if key in known}))
 
-    if table["checkpoint"]:
+    if table.get("checkpoint"):
         return TorchSharpener(make, SharpFacts(table["space"]))
     multiple = int(table["stride"]) * 2 ** (len(table["channels"]) - 1)
     return TorchSharpener(make, SharpFacts(table["space"], int(table["longest"]), multiple))
@@ -188,7 +194,7 @@ def _of_run(folder: Path) -> TorchSharpener:
 
 def _model_of(table: dict[str, Any]) -> Any:
     """The one-step model that a run's options describe."""
-    if table["checkpoint"]:
+    if table.get("checkpoint"):
         from keendepth.predictors import one_step
 
         return one_step.load(table["checkpoint"])

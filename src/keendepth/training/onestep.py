@@ -18,6 +18,7 @@ from keendepth.nn import checkpoint
 from keendepth.nn.diffusion import OneStep, noise_latent
 from keendepth.nn.sharpen import Generator
 from keendepth.refiners.restore import Space
+from keendepth.refiners.sharp_network import GENERATOR as NAME
 from keendepth.refiners.sharp_network import small_model
 from keendepth.training import register, sharp_judging
 from keendepth.training.config import FitOptions
@@ -25,7 +26,6 @@ from keendepth.training.pictures import PictureOptions, Pictures, find, held_out
 from keendepth.training.recipe import Batch, Plan, StepContext
 from keendepth.training.runs import CONFIG, STUDENT
 
-NAME = "onestep"
 EXAMPLE = 2  # size at which the network is traced for ONNX, in its own multiples
 CHANCE = 7  # seed of the noise that validation starts from
 
