@@ -12,13 +12,14 @@ pytest.importorskip("transformers", reason="needs the extra diffusion")
 import torch
 
 from keendepth import refiners
-from keendepth.nn import diffusion
+from keendepth.nn import checkpoint, diffusion
 from keendepth.nn.diffusion import Schedule, UnetDenoiser, VaeCodec
 from keendepth.nn.sharpen import Sharpener
 from keendepth.predictors import one_step
 from keendepth.predictors.diffusion import CheckpointError
 from keendepth.refiners.sharp import Sharp, SharpOptions
 from made_checkpoint import save_checkpoint
+from made_data import made_pairs
 from test_sharp import CODE, noise, scene
 
 
@@ -111,3 +112,29 @@ def test_a_checkpoint_of_the_hub_is_a_refiner(hub: Path) -> None:
     refined = refiner.refine(image, depth)
     assert refined.size == image.size
     assert refined.valid.all()
+
+
+def test_a_checkpoint_is_trained_with_another_as_its_teacher_and_run_from_its_folder(hub: Path, tmp_path: Path) -> None:
+    """The paper's own set-up, tiny: Lotus as the student, Marigold as the teacher (ablation F), a store of a metric model."""
+    pytest.importorskip("accelerate", reason="needs the train extra")
+    from keendepth.training import runs
+    from keendepth.training.methods import train
+
+    made_pairs(tmp_path / "photos", exact=False)
+    sets = [
+        f"checkpoint={hub / 'lotus-g-depth'}", f"teacher={hub / 'v1-0-depth'}", "space=depth", "size=[48, 64]", "validation=0",
+        "steps=2", "batch_size=1", "accumulation=2", "validate_every=0", "warmup=1", "threads=1", "log_every=1",
+    ]  # fmt: skip
+    outcome = train(runs.Run(tmp_path / "run", "sharp", (str(tmp_path / "photos"),)), sets=sets)
+    assert outcome.finished
+    assert not (tmp_path / "run" / "model.onnx").exists()
+    assert "stay in torch" in (tmp_path / "run" / "report.md").read_text()
+    before, after = (checkpoint.load(path)[0] for path in (
+        hub / "lotus-g-depth" / "unet" / "diffusion_pytorch_model.safetensors", tmp_path / "run" / "student.safetensors"))  # fmt: skip
+    assert {f"unet.{key}" for key in before} == after.keys()
+    assert any(not torch.equal(before[key], after[f"unet.{key}"]) for key in before)
+    refiner = refiners.build(f"sharp:{tmp_path / 'run'}")
+    assert isinstance(refiner, Sharp)
+    refiner.options = SharpOptions(longest=48, most=0)
+    image, depth = scene((32, 40))
+    assert refiner.refine(image, depth).valid.all()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from keendepth import io, pipeline, refiners
+from keendepth.cli import contracts
 from keendepth.core.monotone import Curve, fit_curve, pooled
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image
 from keendepth.losses.score import noise_aware_reconstruction, score_distillation
@@ -219,6 +220,27 @@ def test_far_and_back_for_every_kind(kind: DepthKind, space: restore.Space) -> N
 
 
 # ---- the refiner
+
+
+class Timid:
+    """A random network whose answer counts for a fifth: what it says alone may move the mean by more than the contract's 2 %."""
+
+    def __init__(self) -> None:
+        self.made = of_model(tiny())
+        self.facts = self.made.facts
+
+    def __call__(self, rgb: np.ndarray, depth: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sharp, difference = self.made(rgb, depth, noise)
+        return depth + (sharp - depth) / 5, difference
+
+
+def test_the_contract_holds_for_a_random_network() -> None:
+    made = Sharp(Timid())
+    refiners.register("sharp-random", summary="", license="")(lambda: made)
+    try:
+        assert contracts.check_refiner("sharp-random") == "ok"
+    finally:
+        del refiners.registry._entries["sharp-random"]
 
 
 def test_low_differences_keep_every_bit() -> None:
