@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keendepth import __version__
-from keendepth.cli import bench, train
+from keendepth.cli import bench, serve, train
 from keendepth.cli.batch import SAVED, Batch, Report, friendly_errors, load_all, photos_in, say
 from keendepth.cli.metres import CameraHeight, Known, MetricFrom, MetricPoints
 
@@ -304,3 +304,4 @@ def doctor(
 
 bench.register(app)
 train.register(app)
+serve.register(app)

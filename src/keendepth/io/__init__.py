@@ -12,7 +12,7 @@ from keendepth.core.types import DepthMap, Image
 from keendepth.io import foreign, record
 from keendepth.io.atomic import atomic
 from keendepth.io.camera import read_camera
-from keendepth.io.errors import FileError, check_file
+from keendepth.io.errors import FileError, TooLargeError, check_file, pixel_limit
 from keendepth.io.formats import CONVENTIONS, UNITS, Draft
 from keendepth.io.image import read_image, resolve_camera
 from keendepth.io.record import sidecar
@@ -23,6 +23,8 @@ __all__ = [
     "UNITS",
     "WRITABLE",
     "FileError",
+    "TooLargeError",
+    "pixel_limit",
     "read",
     "read_camera",
     "read_image",

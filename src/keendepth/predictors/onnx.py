@@ -67,10 +67,20 @@ class OnnxPredictor:
         Metric3D (Yin et al., ICCV 2023, section 3.1); a picture without a camera is taken for a crop of a training picture.
         ValueError if the network cannot take `size`.
         """
-        chosen = self.processing_size(image.size, size)
-        raw = self._run(self._tensor(image, chosen))
-        factor = self.model.output.scale * self._camera_factor(image, chosen)
-        depth = _clean(raw, factor, self.kind)
+        return self.predict_batch([image], size)[0]
+
+    def predict_batch(self, images: Sequence[Image], size: tuple[int, int] | None = None) -> list[DepthMap]:
+        """As `predict` for each picture; those that the network sees at one size go through it together, if it takes batches."""
+        sizes = [self.processing_size(image.size, size) for image in images]
+        raw: dict[int, np.ndarray] = {}
+        for wanted in dict.fromkeys(sizes):
+            places = [place for place, chosen in enumerate(sizes) if chosen == wanted]
+            planes = self._run([self._tensor(images[place], wanted) for place in places])
+            raw |= dict(zip(places, planes, strict=True))
+        return [self._map(images[place], sizes[place], raw[place]) for place in range(len(images))]
+
+    def _map(self, image: Image, size: tuple[int, int], raw: Float32[np.ndarray, "h2 w2"]) -> DepthMap:
+        depth = _clean(raw, self.model.output.scale * self._camera_factor(image, size), self.kind)
         return DepthMap(geometry.resize_depth(depth, image.size), self.kind, image.camera, self.card)
 
     def processing_size(self, photo: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -106,13 +116,20 @@ class OnnxPredictor:
         rgb = geometry.resize(image.rgb, size) * gain + offset
         return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], dtype=np.float32)
 
-    def _run(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> Float32[np.ndarray, "h2 w2"]:
-        out = self._session.run([self._output], self._feeds(tensor))[0]
-        depth = _plane(np.asarray(out), self.path.name).astype(np.float32)
+    def _run(self, tensors: list[np.ndarray]) -> list[np.ndarray]:
+        """One raw map [h2 w2] for each tensor [1 3 h w]; all tensors have one size."""
+        alone = isinstance(self._session.get_inputs()[0].shape[0], int)  # a network whose batch is fixed
+        groups = [[tensor] for tensor in tensors] if alone else [tensors]
         repeat = self.model.output.repeat
-        return np.ascontiguousarray(depth[::repeat, ::repeat])
+        maps = []
+        for group in groups:
+            out = np.asarray(self._session.run([self._output], self._feeds(np.concatenate(group)))[0])
+            for one in np.split(out, len(group)) if len(group) > 1 else [out]:
+                plane = _plane(one, self.path.name).astype(np.float32)
+                maps.append(np.ascontiguousarray(plane[::repeat, ::repeat]))
+        return maps
 
-    def _feeds(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> dict[str, np.ndarray]:
+    def _feeds(self, tensor: Float32[np.ndarray, "n 3 h w"]) -> dict[str, np.ndarray]:
         """The network's inputs by name, of the types it takes."""
         given = self._session.get_inputs()[0]
         wanted = "float16" if given.type == "tensor(float16)" else "float32"
