@@ -52,6 +52,8 @@ class Guard:
             if scope["path"] in WORK and scope["method"] == "POST":
                 visit.enter(self.gate)
             await self.app(scope, visit.receive, visit.send)
+            if visit.refusal:
+                raise visit.refusal
         except RefusedError as error:
             await visit.refuse(error)
         finally:
@@ -96,6 +98,9 @@ class _Visit:
     def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
         self._scope, self._receive, self._send, self._settings = scope, receive, send, settings
         self._slot: Slot | None = None
+        self.refusal: RefusedError | None = (
+            None  # raised while the body was read, where frameworks turn every error into a 400
+        )
         self._headers = {name.lower(): value for name, value in scope["headers"]}
         self._deadline = time.monotonic() + settings.max_seconds
         self.id = secrets.token_hex(8)
@@ -137,15 +142,22 @@ class _Visit:
             async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
                 message = await self._receive()
         except TimeoutError as error:
-            raise RefusedError(408, "too_slow", "the upload took too long") from error
+            self.refusal = RefusedError(408, "too_slow", "the upload took too long")
+            raise self.refusal from error
         if message["type"] == "http.request":
             self.received += len(message.get("body", b""))
             self._done = not message.get("more_body", False)
             if self.received > self._settings.max_bytes:
-                raise self._too_large()
+                self.refusal = self._too_large()
+                raise self.refusal
         return message
 
     async def send(self, message: Message) -> None:
+        if self.refusal and self.status == 499:
+            return  # the framework's own answer to it
+        await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.leave()
@@ -166,8 +178,8 @@ class _Visit:
         if error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         pairs = [(name.lower().encode(), value.encode()) for name, value in {**headers, **error.headers}.items()]
-        await self.send({"type": "http.response.start", "status": error.status, "headers": pairs})
-        await self.send({"type": "http.response.body", "body": body})
+        await self._pass_on({"type": "http.response.start", "status": error.status, "headers": pairs})
+        await self._pass_on({"type": "http.response.body", "body": body})
 
 
 def _digest(key: str) -> bytes:

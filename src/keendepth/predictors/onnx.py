@@ -142,6 +142,7 @@ class OnnxPredictor:
     def _session(self) -> Any:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # from 1.31 on it would report to its makers
         self._check_file()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
