@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
+
 from keendepth.app import uploads
 from keendepth.app.desk import Desk
 from keendepth.app.engine import Engine, Order
@@ -121,7 +123,7 @@ class Workbench:
         self.meters.pictures.labels(order.model if given is None else "given", order.refiner).inc()
         return Result(image, base, depth, order, given is not None, seconds)
 
-    async def disagreement(self, slot: Slot, result: Result) -> object:
+    async def disagreement(self, slot: Slot, result: Result) -> np.ndarray:
         """The mirror test of a result whose depth a model made."""
         if result.given:
             raise RefusedError(422, "not_possible", "the mirror test asks the model again; this depth came from a file")
