@@ -21,8 +21,8 @@ from PIL import Image as PillowImage
 pytest.importorskip("gradio", reason="needs the extra app")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
 
-from keendepth import io as kio
-from keendepth.core.types import Camera, DepthKind, DepthMap
+from keendepth import io as kio  # noqa: E402
+from keendepth.core.types import Camera, DepthKind, DepthMap  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [

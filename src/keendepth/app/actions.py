@@ -158,7 +158,7 @@ class Actions:
         parts.append("your depth file" if result.given else f"`{result.order.model}`")
         if depth.refinement:
             drift = depth.refinement.residual_scale
-            parts.append(f"`{depth.refinement.name}`, scale kept to {abs(drift - 1):.1%}")
+            parts.append(f"`{depth.refinement.name}` (scale drift {abs(drift - 1):.1%})")
         parts.append(_camera(depth.camera))
         if result.seconds:
             parts.append(f"{sum(result.seconds.values()):.1f} s")

@@ -61,7 +61,7 @@ def build(do: Actions) -> gr.Blocks:
     """The page over the server's actions."""
     with gr.Blocks(title="keendepth", analytics_enabled=False, delete_cache=(3600, 7200), fill_width=True) as page:
         token = gr.State(None)
-        gr.HTML(words.HEADER)
+        gr.HTML(words.HEADER, padding=False)
         with gr.Row(elem_id="desk"):
             with gr.Column(scale=2, min_width=300, elem_id="choices"):
                 choices, run, cancel, camera_line = _choices(do)
@@ -89,7 +89,8 @@ def _choices(do: Actions) -> tuple[Choices, gr.Button, gr.Button, gr.Markdown]:
     with gr.Row(elem_id="go"):
         run = gr.Button("Make depth", variant="primary", scale=3, min_width=140, elem_id="run")
         cancel = gr.Button("Cancel", scale=1, min_width=90, interactive=False, elem_id="cancel")
-    with gr.Accordion("Model", open=True):
+    samples = gr.Column(elem_id="samples")
+    with gr.Accordion("Model", open=True, elem_id="how"):
         model = gr.Dropdown(list(engine.models), value=engine.default.model, label="Model", elem_id="model")
         licence = gr.Markdown(words.licence(engine, engine.default.model), elem_id="licence")
         refiner = gr.Dropdown(
@@ -118,7 +119,8 @@ def _choices(do: Actions) -> tuple[Choices, gr.Button, gr.Button, gr.Markdown]:
             )
             lens = gr.Dropdown(list(actions.LENSES), value=actions.LENSES[0], label="in", min_width=120, elem_id="lens")
     choices = Choices(photo, depth, units, model, refiner, strength, size, focal, lens)
-    _samples(choices)
+    with samples:  # above the options, whose values a sample sets
+        _samples(choices)
     return choices, run, cancel, camera_line
 
 
@@ -136,7 +138,6 @@ def _samples(choices: Choices) -> None:
         [choices.photo, choices.depth, choices.units, choices.focal],
         label="Samples",
         example_labels=["Room", "Room + its lidar", "Coffee", "Cat"],
-        elem_id="samples",
         api_visibility=HIDDEN,
     )
 
@@ -154,7 +155,7 @@ def _results(
         )
         cmap = gr.Dropdown(list(viz.ANCHORS), value="spectral", label="Colours", min_width=140, elem_id="cmap")
     with gr.Tabs(elem_id="tabs"):
-        with gr.Tab("Before / after"):
+        with gr.Tab("Before / after", id="slide"):
             slider = gr.ImageSlider(
                 label="As it came | refined",
                 type="numpy",
@@ -164,7 +165,7 @@ def _results(
                 elem_id="slider",
             )
             divider = gr.Slider(0, 100, value=50, step=1, label="Divider (for the keyboard)", elem_id="divider")
-        with gr.Tab("Depth"):
+        with gr.Tab("Depth", id="depth"):
             coloured = gr.Image(
                 label="Refined depth",
                 format="png",
@@ -172,7 +173,7 @@ def _results(
                 buttons=["download", "fullscreen"],
                 elem_id="coloured",
             )
-        with gr.Tab("Measure"):
+        with gr.Tab("Measure", id="measure"):
             measuring, points, measured = page_steps.measure_tab(do, token)
         shown = Shown(token, status, slider, coloured, measuring, points, measured)
         page_steps.space_tab(do, shown)

@@ -188,17 +188,17 @@ def _with_event(action: Callable[..., Any]) -> Callable[..., Any]:
 
 def space_tab(do: Actions, shown: Shown) -> None:
     """Mesh or cloud, made when one looks at it."""
-    with gr.Tab("3-D") as tab:
+    with gr.Tab("3-D", id="space") as tab:
         gr.Markdown(words.SPACE)
-        form = gr.Radio(["Mesh", "Points"], value="Mesh", label="Show", elem_id="form")
+        form = gr.Radio(["Mesh", "Points"], value="Mesh", show_label=False, container=False, elem_id="form")
         viewer = gr.Model3D(
             label="Depth in space",
             clear_color=(0.09, 0.1, 0.13, 1),
-            camera_position=(270, 90, None),
+            camera_position=(90, 90, None),
             height=560,
             elem_id="space",
         )
-    seen = gr.State(("", ""))
+        seen = gr.State(("", ""))  # inside the tab: what else stands among tabs is counted as one
 
     def made(token: str, form: str, seen: tuple[str, str]) -> tuple[Any, tuple[str, str]]:
         if seen == (token, form):
@@ -211,7 +211,7 @@ def space_tab(do: Actions, shown: Shown) -> None:
 
 def mirror_tab(do: Actions, shown: Shown) -> None:
     """How steady the model is, on demand."""
-    with gr.Tab("Confidence"):
+    with gr.Tab("Confidence", id="confidence"):
         gr.Markdown(words.MIRROR)
         ask = gr.Button("Ask the mirror", elem_id="ask")
         said = gr.Markdown(elem_id="mirrored")
@@ -226,7 +226,7 @@ def second_tab(do: Actions, shown: Shown, cmap: gr.Dropdown) -> None:
     engine = do.bench.engine
     names = [*engine.refiners, NO_REFINER]
     other = next(name for name in names if name != engine.default.refiner)
-    with gr.Tab("Two models"):
+    with gr.Tab("Two models", id="second"):
         gr.Markdown(words.SECOND)
         with gr.Row():
             model = gr.Dropdown(
@@ -251,7 +251,7 @@ def download_tab(do: Actions, shown: Shown) -> None:
     """Any format of `io`."""
     from keendepth.app.page import DOWNLOADS
 
-    with gr.Tab("Download"):
+    with gr.Tab("Download", id="download"):
         gr.Markdown(words.DOWNLOAD)
         names = gr.CheckboxGroup(DOWNLOADS, value=DEFAULT_FILES, label="Formats", elem_id="formats")
         convention = gr.Dropdown(CONVENTIONS, value="mm", label="Scale of the 16-bit PNG", elem_id="convention")

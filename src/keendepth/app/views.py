@@ -107,7 +107,7 @@ def marked(
         )
     if text and len(at) == 2:
         x, y = (at["A"][0] + at["B"][0]) / 2, (at["A"][1] + at["B"][1]) / 2
-        pen.text((x, y - radius), text, fill="white", font=font, anchor="mb", stroke_width=3, stroke_fill=(0, 0, 0))
+        pen.text((x, y - 2 * radius), text, fill="white", font=font, anchor="mb", stroke_width=3, stroke_fill=(0, 0, 0))
     return np.asarray(drawn)
 
 

@@ -7,7 +7,7 @@ from keendepth.app.measure import Measurement
 from keendepth.core.registry import UnknownNameError
 from keendepth.predictors import licences, registry
 
-ROOM_FOCAL = 452.6  # pixels, of samples/room.jpg
+ROOM_FOCAL = 424.6  # pixels, of samples/room.jpg
 HEADER = """<header id="head"><h1>keendepth</h1>
 <p>Sharp, metric depth from a photo, or from your own depth file. Nothing leaves this machine.
 <a href="docs">API</a></p></header>"""
@@ -42,8 +42,15 @@ def licence(engine: Engine, model: str) -> str:
 def measured(found: Measurement) -> str:
     """A measurement with what its uncertainty is made of."""
     names = {"points": "where you clicked", "camera": "the lens", "scale": "the depth's own scale"}
-    parts = ", ".join(f"{names[name]} {part:.2g} m" for name, part in found.parts.items() if part >= 5e-4)
+    parts = ", ".join(f"{names[name]} {_short(part)}" for name, part in found.parts.items() if part >= 5e-4)
     near, far = found.distances
     return f"### {found.text()}\nA is {near:.2f} m away, B {far:.2f} m (along the view). " + (
         f"The ± is one standard deviation: {parts}." if parts else "Nothing is known against it."
     )
+
+
+def _short(metres: float) -> str:
+    """Millimetres, centimetres or metres, whichever reads best."""
+    if metres < 0.01:
+        return f"{metres * 1000:.0f} mm"
+    return f"{metres * 100:.0f} cm" if metres < 1 else f"{metres:.1f} m"
