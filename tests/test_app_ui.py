@@ -89,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(server: Server) -> Iterator[Any]:  # after the server, so that its connections are closed before it stops
     with sync_api.sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield made
@@ -133,10 +133,10 @@ def visit(browser: Any, server: Server, tmp_path_factory: pytest.TempPathFactory
     page = made.page
     page.set_input_files("#photo input[type=file]", folder / "scene.png")
     page.wait_for_selector("#photo img[src*=scene]")
-    page.get_by_text("Your own depth file").click()
+    page.get_by_role("button", name="Your own depth file").click()
     page.set_input_files("#depth input[type=file]", folder / "scene.npz")
     page.wait_for_selector("#depth >> text=scene")
-    page.get_by_role("button", name="Camera").click()
+    page.locator("#camera button").first.click()
     page.locator("#focal input").fill(str(FOCAL))
     page.locator("#focal input").press("Tab")
     page.click("#run")

@@ -115,7 +115,7 @@ def _choices(do: Actions) -> tuple[Choices, gr.Button, gr.Button, gr.Markdown]:
         camera_line = gr.Markdown(words.NO_PHOTO, elem_id="lens-found")
         with gr.Row():
             focal = gr.Number(
-                label="Focal length (empty: automatic)", value=None, minimum=0, min_width=120, elem_id="focal"
+                label="Focal length (0: automatic)", value=None, minimum=0, min_width=120, elem_id="focal"
             )
             lens = gr.Dropdown(list(actions.LENSES), value=actions.LENSES[0], label="in", min_width=120, elem_id="lens")
     choices = Choices(photo, depth, units, model, refiner, strength, size, focal, lens)
@@ -145,17 +145,15 @@ def _samples(choices: Choices) -> None:
 def _results(
     do: Actions, token: gr.State, status: gr.Markdown, choices: Choices
 ) -> tuple[Shown, gr.Radio, gr.Dropdown]:
-    with gr.Row(elem_id="looks"):
-        show = gr.Radio(
-            [actions.SHOW_DEPTH, actions.SHOW_EDGES, actions.SHOW_PHOTO],
-            value=actions.SHOW_DEPTH,
-            label="Left and right of the divider",
-            min_width=240,
-            elem_id="show",
-        )
-        cmap = gr.Dropdown(list(viz.ANCHORS), value="spectral", label="Colours", min_width=140, elem_id="cmap")
     with gr.Tabs(elem_id="tabs"):
         with gr.Tab("Before / after", id="slide"):
+            show = gr.Radio(
+                [actions.SHOW_DEPTH, actions.SHOW_EDGES, actions.SHOW_PHOTO],
+                value=actions.SHOW_DEPTH,
+                show_label=False,
+                container=False,
+                elem_id="show",
+            )
             slider = gr.ImageSlider(
                 label="As it came | refined",
                 type="numpy",
@@ -178,8 +176,10 @@ def _results(
         shown = Shown(token, status, slider, coloured, measuring, points, measured)
         page_steps.space_tab(do, shown)
         page_steps.mirror_tab(do, shown)
-        page_steps.second_tab(do, shown, cmap)
+        ask_second = page_steps.second_tab(do, shown)
         page_steps.download_tab(do, shown)
+    cmap = gr.Dropdown(list(viz.ANCHORS), value="spectral", label="Colours", elem_id="cmap")
+    ask_second(cmap)
     divider.input(
         lambda at: gr.update(slider_position=at),
         divider,

@@ -135,8 +135,8 @@ def measure_tab(do: Actions, token: gr.State) -> tuple[gr.Image, gr.State, gr.Ma
     )
     with gr.Row():
         places = [
-            gr.Number(label=label, precision=1, min_width=80, elem_id=f"at-{number}")
-            for number, label in enumerate(("A: column", "A: row", "B: column", "B: row"))
+            gr.Number(label=label, precision=1, min_width=64, elem_id=f"at-{number}")
+            for number, label in enumerate(("A column", "A row", "B column", "B row"))
         ]
         typed = gr.Button("Measure", min_width=100, elem_id="measure")
     with gr.Row():
@@ -221,8 +221,8 @@ def mirror_tab(do: Actions, shown: Shown) -> None:
     ask.click(told(do.mirror), shown.token, [picture, said], api_visibility=HIDDEN, show_progress="minimal")
 
 
-def second_tab(do: Actions, shown: Shown, cmap: gr.Dropdown) -> None:
-    """Two models or refiners side by side."""
+def second_tab(do: Actions, shown: Shown) -> Callable[[gr.Dropdown], None]:
+    """Two models or refiners side by side; call what it returns with the choice of colours, which stands below the tabs."""
     engine = do.bench.engine
     names = [*engine.refiners, NO_REFINER]
     other = next(name for name in names if name != engine.default.refiner)
@@ -238,13 +238,12 @@ def second_tab(do: Actions, shown: Shown, cmap: gr.Dropdown) -> None:
         slider = gr.ImageSlider(
             label="First | second", type="numpy", format="webp", interactive=False, max_height=560, elem_id="slider-2"
         )
-    compare.click(
-        told(do.second),
-        [shown.token, model, refiner, cmap],
-        [slider, said],
-        api_visibility=HIDDEN,
-        show_progress="minimal",
-    )
+
+    def wire(cmap: gr.Dropdown) -> None:
+        given = [shown.token, model, refiner, cmap]
+        compare.click(told(do.second), given, [slider, said], api_visibility=HIDDEN, show_progress="minimal")
+
+    return wire
 
 
 def download_tab(do: Actions, shown: Shown) -> None:

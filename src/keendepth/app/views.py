@@ -93,8 +93,8 @@ def marked(
     drawn = PillowImage.fromarray(rgb)
     pen = ImageDraw.Draw(drawn)
     height, width = rgb.shape[:2]
-    radius = max(5, round(max(height, width) / 120))
-    font = ImageFont.load_default(size=max(14, 2 * radius))
+    radius = max(5, round(max(height, width) / 90))
+    font = ImageFont.load_default(size=max(16, round(2.6 * radius)))
     at = {name: (x * width, y * height) for name, (x, y) in points.items()}
     if len(at) == 2:
         pen.line([at["A"], at["B"]], fill=(0, 0, 0), width=radius // 2 + 3)
