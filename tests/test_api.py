@@ -302,7 +302,7 @@ def test_memory_is_back_at_its_level_after_hostile_uploads(client: TestClient) -
             ask(client, image, depth)
     give_back()
     before = resident()
-    for _ in range(5):
+    for _ in range(3):
         for image, depth in cases.values():
             ask(client, image, depth)
     give_back()

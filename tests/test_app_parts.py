@@ -67,14 +67,15 @@ def test_a_known_distance_in_a_rendered_room_is_within_one_percent() -> None:
         order = bench.engine.order(refiner="median")
         depth = bench.engine.refine(frame.image, frame.depth, order, given=True)
         points = frame.depth.points().astype(np.float64)
+        rng = np.random.default_rng(5)
         checked = 0
-        for (ra, ca), (rb, cb) in (((100, 20), (100, 140)), ((20, 60), (30, 110)), ((110, 80), (25, 70))):
-            found = measure.measure(depth, (ca + 0.5, ra + 0.5), (cb + 0.5, rb + 0.5), by_model=False)
+        for ra, ca, rb, cb in zip(*(rng.integers(4, side - 4, 60) for side in (120, 160, 120, 160)), strict=True):
             wanted = np.linalg.norm(points[ra, ca] - points[rb, cb])
-            if found.parts["points"] < 0.01 * wanted:  # both points on surfaces, not on an edge
+            found = measure.measure(depth, (ca + 0.5, ra + 0.5), (cb + 0.5, rb + 0.5), by_model=False)
+            if found.parts["points"] < 0.03 * wanted:  # both points on surfaces, not at an edge
                 assert found.metres == pytest.approx(wanted, rel=0.01)
                 checked += 1
-        assert checked >= 2
+        assert checked >= 20, checked
     finally:
         bench.close()
 
@@ -192,7 +193,7 @@ def test_marks_are_drawn_where_they_belong() -> None:
 
 def result(pixels: int) -> Result:
     depth = DepthMap(np.ones((1, pixels), np.float32), DepthKind.METRIC)
-    return Result(Image(np.zeros((1, pixels, 3), np.uint8)), depth, depth, None, False)  # type: ignore[arg-type]
+    return Result(Image(np.zeros((1, pixels, 3), np.uint8)), depth, depth, Order("a", "none"), False)
 
 
 def test_the_shelf_keeps_what_was_used_last() -> None:
