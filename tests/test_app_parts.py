@@ -23,6 +23,7 @@ from keendepth import viz
 from keendepth.app import actions, measure, views, words
 from keendepth.app.actions import SAMPLES, Actions, Request
 from keendepth.app.desk import Desk
+from keendepth.app.engine import Order
 from keendepth.app.refusals import RefusedError
 from keendepth.app.settings import Settings
 from keendepth.app.shelf import Shelf

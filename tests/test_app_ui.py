@@ -291,7 +291,7 @@ def test_a_run_tells_its_stage_and_can_be_cancelled(visit: Visit, tmp_path: Path
     page = visit.page
     rng = np.random.default_rng(0)
     PillowImage.fromarray(rng.integers(0, 255, (2000, 2400, 3), dtype=np.uint8)).save(tmp_path / "noise.jpg")
-    page.locator("#depth").get_by_label("Clear").or_(page.locator("#depth button[aria-label*=emove]")).first.click()
+    page.locator("#depth").get_by_label("Clear").first.click()
     page.set_input_files("#photo input[type=file]", tmp_path / "noise.jpg")
     page.wait_for_selector("#photo img[src*=noise]")
     page.click("#run")
@@ -300,6 +300,16 @@ def test_a_run_tells_its_stage_and_can_be_cancelled(visit: Visit, tmp_path: Path
     visit.wait_for_text("#status", "Cancelled")
     page.wait_for_timeout(1000)
     assert "Cancelled" in visit.status()  # and no result comes after it
+
+
+def test_a_sample_fills_in_the_choices_and_is_refined(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("button", name="Room + its lidar").click()
+    page.wait_for_selector("#depth >> text=lidar")
+    page.wait_for_function("document.querySelector('#focal input').value.startsWith('424')")
+    page.click("#run")
+    visit.wait_for_text("#status", "640 × 480")
+    assert "your depth file" in visit.status()
 
 
 def test_nothing_is_asked_of_other_hosts(visit: Visit, server: Server) -> None:
@@ -348,9 +358,10 @@ def test_the_page_reads_no_path_and_no_address_from_a_request(server: Server, pa
     number = next(entry["id"] for entry in config["dependencies"] if entry["targets"][0][1] == "change")
     file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
     question = {"data": [file, None], "fn_index": number, "session_hash": "x"}
-    status, said = ask(server, "/gradio_api/queue/join", question)
-    assert status == 400
-    assert "uploaded" in said
+    for route in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/run/predict/"):
+        status, said = ask(server, route, question)
+        assert status == 400
+        assert "uploaded" in said
 
 
 @pytest.mark.parametrize(
@@ -358,6 +369,7 @@ def test_the_page_reads_no_path_and_no_address_from_a_request(server: Server, pa
     [
         "/gradio_api/proxy=https://example.org/",
         "/gradio_api/info",
+        "/gradio_api/run/lambda",
         "/monitoring/summary",
         "/gradio_api/vibe-code/",
         "/gradio_api/dev/reload",

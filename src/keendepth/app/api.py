@@ -106,7 +106,7 @@ def make(settings: Settings, bench: Workbench | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.bench = bench
-    app.add_middleware(Guard, settings=settings, meters=bench.meters, gate=bench.gate)  # type: ignore[arg-type]
+    app.add_middleware(Guard, settings=settings, meters=bench.meters, gate=bench.gate)
     _add_handlers(app)
     _add_work(app, bench)
     _add_facts(app, bench)

@@ -29,9 +29,9 @@ class Order:
     size: int | None = None  # longer side, in pixels, at which the model works; None: its own
     fill_holes: bool = False
 
-    def key(self) -> tuple[str, int | None]:
-        """Pictures with the same key may go through the model together."""
-        return self.model, self.size
+    def look(self) -> Order:
+        """The part that concerns the model: pictures for which it is the same may go through together."""
+        return Order(self.model, NO_REFINER, size=self.size)
 
 
 class Engine:

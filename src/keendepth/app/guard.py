@@ -88,7 +88,7 @@ class Guard:
             "bytes_out": visit.sent,
             **scope.get("state", {}).get("facts", {}),
         }
-        quiet = route in (*OPEN, "/metrics", "page")
+        quiet = not route.startswith(API)  # health checks, figures, and what the page fetches
         log.log(logging.DEBUG if quiet and visit.status < 400 else logging.INFO, "request", extra={"facts": facts})
 
 

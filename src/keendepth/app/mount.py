@@ -21,10 +21,10 @@ STYLE = Path(__file__).parent / "style.css"
 SYSTEM = ["system-ui", "sans-serif"]  # no font is fetched from anywhere
 # What Gradio serves that this page does not use: fetching through a proxy, editing the app, statistics of visitors, an API of its own.
 CLOSED = re.compile(
-    r"^/(gradio_api/)?(proxy=|dev/|vibe|undo-vibe|monitoring|custom_component|run-history|runs|deep_link|openapi|info|call/|run/|api/"
+    r"^/(gradio_api/)?(proxy=|dev/|vibe|undo-vibe|monitoring|custom_component|run-history|runs|deep_link|openapi|info|call/|run/(?!predict/?$)|api/"
     r"|process_recording|profiling|component_server|token)"
 )
-ASKING = re.compile(r"^/gradio_api/queue/join/?$")
+ASKING = re.compile(r"^/gradio_api/(queue/join|run/predict)/?$")
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
     "img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self' data: blob:; font-src 'self' data:; frame-ancestors 'self'; object-src 'none'"
@@ -68,7 +68,7 @@ def mounted(app: FastAPI, settings: Settings) -> FastAPI:
     page.has_launched = (
         True  # a mounted page never launches, and until then Gradio would read any path that a request names
     )
-    app.add_middleware(PageGuard, folder=bench.desk.folder)  # type: ignore[arg-type]
+    app.add_middleware(PageGuard, folder=bench.desk.folder)
     return app
 
 

@@ -16,7 +16,6 @@ from keendepth.app.engine import NO_REFINER
 UNITS = [("Find out (PNG: millimetres, floats: metres)", ""), *((name, name) for name in io.UNITS)]
 SIZES = [("The model's own", 0), ("320 px", 320), ("448 px", 448), ("640 px", 640), ("896 px", 896)]
 DOWNLOADS = [name for name, form in answers.FORMATS.items() if form.kind]
-HIDDEN = "private"  # visibility of events in Gradio's own API: the documented one is /v1
 
 
 @dataclass
@@ -99,7 +98,11 @@ def _choices(do: Actions) -> tuple[Choices, gr.Button, gr.Button, gr.Markdown]:
         strength = gr.Slider(0, 1, value=1, step=0.05, label="Strength", elem_id="strength")
         size = gr.Dropdown(SIZES, value=0, label="Size at which the model looks (longer side)", elem_id="size")
     model.change(
-        lambda name: words.licence(engine, name), model, licence, api_visibility=HIDDEN, show_progress="hidden"
+        lambda name: words.licence(engine, name),
+        model,
+        licence,
+        api_visibility=page_steps.HIDDEN,
+        show_progress="hidden",
     )
     with gr.Accordion("Your own depth file", open=False, elem_id="own"):
         gr.Markdown(words.OWN_DEPTH)
@@ -126,7 +129,7 @@ def _choices(do: Actions) -> tuple[Choices, gr.Button, gr.Button, gr.Markdown]:
 
 def _samples(choices: Choices) -> None:
     """Photos that the package brings; a click fills in the choices."""
-    rows = [
+    rows: list[list[Any]] = [
         ["room.jpg", None, "", None],
         ["room.jpg", "room.lidar.png", "mm", words.ROOM_FOCAL],
         ["coffee.jpg", None, "", None],
@@ -138,7 +141,7 @@ def _samples(choices: Choices) -> None:
         [choices.photo, choices.depth, choices.units, choices.focal],
         label="Samples",
         example_labels=["Room", "Room + its lidar", "Coffee", "Cat"],
-        api_visibility=HIDDEN,
+        api_visibility=page_steps.HIDDEN,
     )
 
 
@@ -184,7 +187,7 @@ def _results(
         lambda at: gr.update(slider_position=at),
         divider,
         slider,
-        api_visibility=HIDDEN,
+        api_visibility=page_steps.HIDDEN,
         show_progress="hidden",
         queue=False,
     )

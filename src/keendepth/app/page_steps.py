@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
@@ -17,8 +17,8 @@ from keendepth.app.engine import NO_REFINER
 if TYPE_CHECKING:
     from keendepth.app.page import Choices, Shown
 
-HIDDEN = "private"
-QUIET = {"api_visibility": HIDDEN, "show_progress": "hidden"}
+HIDDEN: Literal["private"] = "private"  # of events, in Gradio's own API: the documented one is /v1
+QUIET: dict[str, Any] = {"api_visibility": HIDDEN, "show_progress": "hidden"}
 CONVENTIONS = [name for name, entry in io.CONVENTIONS.items() if not entry.rotated]
 DEFAULT_FILES = ["png", "exr"]
 

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -60,9 +60,8 @@ class Workbench:
         self.ready = False
         self.problem = ""  # why it will not get ready
 
-    def _predict(self, key: Hashable, images: Sequence[Image]) -> list[DepthMap]:
-        model, size = key  # type: ignore[misc]
-        return self.engine.predict(images, self.engine.order(model, size=size))
+    def _predict(self, order: Hashable, images: Sequence[Image]) -> list[DepthMap]:
+        return self.engine.predict(images, cast(Order, order))
 
     def _crowded(self, queued: int) -> bool:
         """Whether requests are inside that have not come to the model yet."""
@@ -116,7 +115,7 @@ class Workbench:
         base = given
         if base is None:
             await watch("predict")
-            base = await _timed(seconds, "predict", finished(self.batcher.submit(order.key(), image), slot))
+            base = await _timed(seconds, "predict", finished(self.batcher.submit(order.look(), image), slot))
         await watch("refine")
         refine = self.in_pool(slot, self.engine.refine, image, base, order, given is not None)
         depth = await _timed(seconds, "refine", refine)
