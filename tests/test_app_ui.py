@@ -287,21 +287,6 @@ def test_a_bad_file_gets_a_sentence_and_the_last_result_stays(visit: Visit, tmp_
     assert page.locator("#slider img").first.get_attribute("src") == old
 
 
-def test_a_run_tells_its_stage_and_can_be_cancelled(visit: Visit, tmp_path: Path) -> None:
-    page = visit.page
-    rng = np.random.default_rng(0)
-    PillowImage.fromarray(rng.integers(0, 255, (2000, 2400, 3), dtype=np.uint8)).save(tmp_path / "noise.jpg")
-    page.locator("#depth").get_by_label("Clear").first.click()
-    page.set_input_files("#photo input[type=file]", tmp_path / "noise.jpg")
-    page.wait_for_selector("#photo img[src*=noise]")
-    page.click("#run")
-    page.wait_for_function("/Looking|Sharpening/.test(document.querySelector('#status').innerText)")
-    page.click("#cancel")
-    visit.wait_for_text("#status", "Cancelled")
-    page.wait_for_timeout(1000)
-    assert "Cancelled" in visit.status()  # and no result comes after it
-
-
 def test_a_sample_fills_in_the_choices_and_is_refined(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("button", name="Room + its lidar").click()
@@ -310,6 +295,21 @@ def test_a_sample_fills_in_the_choices_and_is_refined(visit: Visit) -> None:
     page.click("#run")
     visit.wait_for_text("#status", "640 × 480")
     assert "your depth file" in visit.status()
+
+
+def test_a_run_tells_its_stage_and_can_be_cancelled(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    rng = np.random.default_rng(0)
+    PillowImage.fromarray(rng.integers(0, 255, (2000, 2400, 3), dtype=np.uint8)).save(tmp_path / "noise.jpg")
+    page.set_input_files("#photo input[type=file]", tmp_path / "noise.jpg")
+    page.wait_for_selector("#photo img[src*=noise]")
+    page.wait_for_selector("#depth >> text=/Drop File Here/")  # the sample's depth left with its photo
+    page.click("#run")
+    page.wait_for_function("/Looking|Sharpening/.test(document.querySelector('#status').innerText)")
+    page.click("#cancel")
+    visit.wait_for_text("#status", "Cancelled")
+    page.wait_for_timeout(1000)
+    assert "Cancelled" in visit.status()  # and no result comes after it
 
 
 def test_nothing_is_asked_of_other_hosts(visit: Visit, server: Server) -> None:

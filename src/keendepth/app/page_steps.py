@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
@@ -113,6 +114,11 @@ def wire_camera(do: Actions, choices: Choices, line: gr.Markdown) -> None:
         focal, said = await do.camera_found(photo)
         return gr.skip() if depth else focal, said or words.NO_PHOTO
 
+    def kept(depth: str | None) -> Any:
+        """A sample's depth leaves with the sample's photo."""
+        return None if depth and Path(depth).name == "room.lidar.png" else gr.skip()
+
+    choices.photo.upload(kept, choices.depth, choices.depth, **QUIET)
     choices.photo.change(told(found), [choices.photo, choices.depth], [choices.focal, line], **QUIET)
 
 
