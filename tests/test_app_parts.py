@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,6 @@ CAMERA = Camera(200.0, 210.0, 80.0, 60.0, 160, 120)
 
 
 def wall(metres: float = 2.0, source: str = "given", **changes: Any) -> DepthMap:
-    from dataclasses import replace
-
     camera = replace(CAMERA, source=source)
     return DepthMap(np.full((120, 160), metres, np.float32), DepthKind.METRIC, camera, **changes)
 
@@ -249,8 +248,11 @@ def test_the_sample_with_its_lidar_is_sharpened_in_its_own_metres(do: Actions) -
     assert found.base.size == (60, 80)
     lidar = kio.read(SAMPLES / "room.lidar.png", units="mm")
     assert np.nanmedian(found.depth.values) == pytest.approx(np.nanmedian(lidar.values), rel=0.03)
+    assert np.isnan(found.depth.values).any()
     with pytest.raises(RefusedError, match="file"):
         asyncio.run(do.mirror(token))
+    _, token = run(do, replace(wanted, fill_holes=True))
+    assert not np.isnan(do.shelf.get(token).depth.values).any()
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", __file__, "http://example.org/a.png", str(SAMPLES / ".." / "page.py")])

@@ -39,6 +39,7 @@ class Request:
     size: int | None
     focal: float | None
     lens: str  # the unit of `focal`: one of LENSES
+    fill_holes: bool = False  # of the depth file
 
 
 LENSES = ("pixels", "mm (35 mm film)", "degrees wide")
@@ -70,7 +71,7 @@ class Actions:
 
     async def _run(self, wanted: Request, said: asyncio.Queue[str]) -> Result:
         engine = self.bench.engine
-        order = engine.order(wanted.model, wanted.refiner, wanted.strength, wanted.size)
+        order = engine.order(wanted.model, wanted.refiner, wanted.strength, wanted.size, wanted.fill_holes)
         with self._inside() as slot:
             content = await asyncio.to_thread(self.uploaded, wanted.photo, "photo")
             image = await self.bench.open_picture(slot, content, CameraWish())
@@ -210,7 +211,7 @@ class Actions:
     ) -> tuple[tuple[np.ndarray, np.ndarray], str]:
         """Another model or refiner on the same photo: both pictures, and how far they differ."""
         result = self.shelf.get(token)
-        order = replace(self.bench.engine.order(model, refiner, result.order.strength), size=result.order.size)
+        order = self.bench.engine.order(model, refiner, *_how(result.order))
         with self._inside() as slot:
             slot.charge(result.image.size[0] * result.image.size[1])
             given = result.base if result.given else None
@@ -275,6 +276,11 @@ def words(error: BaseException) -> str:
     if refusal is None:
         raise error
     return refusal.message[:1].upper() + refusal.message[1:]
+
+
+def _how(order: Order) -> tuple[float, int | None, bool]:
+    """What a second run takes over from the first."""
+    return order.strength, order.size, order.fill_holes
 
 
 def _range(depth: DepthMap) -> str:

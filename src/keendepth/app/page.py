@@ -31,6 +31,7 @@ class Choices:
     size: gr.Dropdown
     focal: gr.Number
     lens: gr.Dropdown
+    fill_holes: gr.Checkbox
 
     def all(self) -> list[Any]:
         return list(vars(self).values())
@@ -114,6 +115,7 @@ def _choices(do: Actions) -> tuple[Choices, gr.Button, gr.Button, gr.Markdown]:
             elem_id="depth",
         )
         units = gr.Dropdown(UNITS, value="", label="Its numbers are", elem_id="units")
+        fill_holes = gr.Checkbox(label="Give unknown pixels the nearest known depth", elem_id="fill-holes")
     with gr.Accordion("Camera", open=False, elem_id="camera"):
         camera_line = gr.Markdown(words.NO_PHOTO, elem_id="lens-found")
         with gr.Row():
@@ -121,7 +123,7 @@ def _choices(do: Actions) -> tuple[Choices, gr.Button, gr.Button, gr.Markdown]:
                 label="Focal length (0: automatic)", value=None, minimum=0, min_width=120, elem_id="focal"
             )
             lens = gr.Dropdown(list(actions.LENSES), value=actions.LENSES[0], label="in", min_width=120, elem_id="lens")
-    choices = Choices(photo, depth, units, model, refiner, strength, size, focal, lens)
+    choices = Choices(photo, depth, units, model, refiner, strength, size, focal, lens, fill_holes)
     with samples:  # above the options, whose values a sample sets
         _samples(choices)
     return choices, run, cancel, camera_line

@@ -103,8 +103,9 @@ def wire_run(
 
 
 def _request(*given: Any) -> actions.Request:
-    photo, depth, units, model, refiner, strength, size, focal, lens = given
-    return actions.Request(photo, depth, units, model, refiner, float(strength), size or None, focal or None, lens)
+    photo, depth, units, model, refiner, strength, size, focal, lens, fill_holes = given
+    number = (float(strength), size or None, focal or None)
+    return actions.Request(photo, depth, units, model, refiner, *number, lens, bool(fill_holes))
 
 
 def wire_camera(do: Actions, choices: Choices, line: gr.Markdown) -> None:
