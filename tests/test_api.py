@@ -386,6 +386,23 @@ def test_keys_come_from_a_file_and_are_long(tmp_path: Path) -> None:
     assert "0123456789abcdef" not in repr(Settings(keys=frozenset({"0123456789abcdef"})))
 
 
+@pytest.mark.parametrize(
+    ("options", "word"), [(["--api-keys", "keys"], "16"), (["--default", "no-such-model"], "no-such-model")]
+)
+def test_the_command_refuses_what_cannot_be_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], word: str
+) -> None:
+    from typer.testing import CliRunner
+
+    from keendepth.cli.commands import app
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys").write_text("short\n")
+    done = CliRunner().invoke(app, ["app", "--no-ui", "--port", "0", *options])
+    assert done.exit_code == 2, done.output
+    assert word in done.output
+
+
 def test_models_come_with_their_licences(client: TestClient) -> None:
     found = client.get("/v1/models").json()
     small = next(model for model in found["models"] if model["name"] == "indoor-small")

@@ -13,7 +13,8 @@ from jaxtyping import Float32
 from keendepth import io, pipeline, predictors, refiners
 from keendepth.app.refusals import RefusedError
 from keendepth.app.settings import Settings
-from keendepth.core.types import Card, DepthMap, Image
+from keendepth.core.registry import Registry
+from keendepth.core.types import DepthMap, Image
 from keendepth.predictors import licences, specs
 
 NO_REFINER = "none"
@@ -44,9 +45,20 @@ class Engine:
         self.models = tuple(dict.fromkeys([first, *own, *settings.models]))
         self.refiners = tuple(dict.fromkeys([*rest, *refiners.registry]))
         self.default = Order(first, rest[0] if rest else NO_REFINER)
-        self._alone = frozenset(refiners.alone())
+        own_refiners = [name for name in rest if name not in refiners.registry]  # sddr:PATH, from the command line
+        self._alone = frozenset([*refiners.alone(), *own_refiners])
         self._lock = threading.Lock()
         self._loaded: dict[str, pipeline.Pipeline] = {}
+        self._check(rest)
+
+    def _check(self, chain: list[str]) -> None:
+        """Raise at the start, not in the first request, for names that mean nothing; weights are loaded by `warm_up`."""
+        if len(chain) > 1:
+            raise ValueError(f"app: expected one refiner in --default, found {'+'.join(chain)}")
+        for name in chain:
+            refiners.build(name)
+        for model in dict.fromkeys([self.default.model, *self._settings.models]):
+            self.pipeline(model)
 
     def order(
         self,
@@ -133,19 +145,20 @@ class Engine:
 
     def catalogue(self) -> dict[str, Any]:
         """What is on offer, with licences, for `GET /v1/models` and the page."""
-        models = [_described(predictors.registry.card(name)) for name in self.models if name in predictors.registry]
-        others = [{"name": name} for name in self.models if name not in predictors.registry]
-        chains = [
-            {**_described(refiners.registry.card(name)), "needs_model": not self.alone(name)} for name in self.refiners
-        ]
         return {
-            "models": models + others,
-            "refiners": chains,
+            "models": [_described(predictors.registry, name) for name in self.models],
+            "refiners": [
+                {**_described(refiners.registry, name), "needs_model": not self.alone(name)} for name in self.refiners
+            ],
             "default": {"model": self.default.model, "refiner": self.default.refiner},
         }
 
 
-def _described(card: Card) -> dict[str, Any]:
+def _described(registry: Registry[Any], name: str) -> dict[str, Any]:
+    """The card, or the name alone of what was given as a path or a hub id at the start."""
+    if name not in registry:
+        return {"name": name}
+    card = registry.card(name)
     fields = {name: value for name, value in card.to_dict().items() if value not in (None, "", 0)}
     return {**fields, "commercial_use": licences.allows_commercial(card.license)}
 
