@@ -159,7 +159,7 @@ def test_options_reach_the_work(client: TestClient) -> None:
     ("fields", "word"),
     [
         ({"model": "../../etc/passwd"}, "model"),
-        ({"model": "/work/model.onnx"}, "model"),
+        ({"model": "/srv/model.onnx"}, "model"),
         ({"model": "depth-anything/Depth-Anything-V2-Small-hf"}, "model"),
         ({"refiner": "sddr:/tmp/x.onnx"}, "refiner"),
         ({"strength": "2"}, "strength"),
