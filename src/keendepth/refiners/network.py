@@ -111,6 +111,7 @@ class OnnxNetwork:
     def _session(self) -> Any:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # from 1.31 on it would report to its makers
         if not self.path.is_file():
             raise FileNotFoundError(
                 f"no refiner at {self.path}: expected an .onnx file or the folder of a training run"
