@@ -29,12 +29,16 @@ ROWS = (
 )
 LEVEL = {layer: level for level, row in enumerate(ROWS) for layer in row}
 TORCH_AT_TOP = {"nn", "losses", "training", "export"}
+SERVER = {"gradio", "fastapi", "starlette", "uvicorn", "prometheus_client"}  # in app alone, and there at the top
 HEAVY = {
     "torch",
     "transformers",
     "diffusers",
     "gradio",
     "fastapi",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
     "ray",
     "av",
     "trimesh",
@@ -69,12 +73,14 @@ def offences(tree: ast.AST, file: Path) -> list[str]:
     for node in ast.walk(tree):
         for name in imported(node, file):
             target = name.split(".")[1] if name.startswith("keendepth.") else None
+            if name.split(".")[0] in SERVER and own != "app":
+                found.append(f"{file.name}: {own} imports {name}")
             if target in LEVEL and target != own and LEVEL[target] <= LEVEL.get(own, -1):
                 found.append(f"{file.name}: {own} imports {name}")
     for node in tree.body:
         for name in imported(node, file):
             root = name.split(".")[0]
-            if root in HEAVY and not (root == "torch" and own in TORCH_AT_TOP):
+            if root in HEAVY and not ((root == "torch" and own in TORCH_AT_TOP) or (root in SERVER and own == "app")):
                 found.append(f"{file.name}: imports {root} at its top")
     return found
 
@@ -103,6 +109,7 @@ def test_imports_point_down(file: Path) -> None:
         "from ..pipeline import load",
         "def f():\n    from keendepth import cli",
         "import torch",
+        "def f():\n    import gradio",
     ],
 )
 def test_the_layer_test_catches(text: str) -> None:
@@ -132,6 +139,9 @@ def test_the_command_line_starts_light(arguments: list[str]) -> None:
         "gradio",
         "ray",
         "fastapi",
+        "starlette",
+        "uvicorn",
+        "prometheus_client",
         "trimesh",
         "onnxruntime",
         "scipy.ndimage",

@@ -258,7 +258,7 @@ def test_colours_mean_the_same_in_every_frame(tmp_path: Path) -> None:
 
     assert not np.array_equal(seen[0], seen[30])
     for k, depth in zip((0, 30), maps, strict=True):
-        assert np.array_equal(seen[k], viz.colourise(depth, span=tuple(plan["colours"])))
+        assert np.array_equal(seen[k], viz.colourise(depth, between=tuple(plan["colours"])))
 
 
 def test_codes_of_relative_depth_mean_the_same_in_every_frame(clip: Path, tmp_path: Path) -> None:

@@ -75,8 +75,19 @@ class Pipeline:
         """
         image = _opened(image)
         predictor = self.predictor if prompt is None else Prompted(self.predictor, prompt)
-        depth = _predicted(predictor, image)
-        depth = replace(depth, camera=_camera(image, depth))
+        (depth,) = predicted(predictor, [image])
+        return self._finish(image, replace(depth, camera=_camera(image, depth)), predictor)
+
+    def bases(self, images: Sequence[Image], size: tuple[int, int] | None = None) -> list[DepthMap]:
+        """The predictor's own depth of several pictures, in one batch where it takes batches; `size` as in `Predictor.predict`."""
+        found = predicted(self.predictor, images, size)
+        return [replace(depth, camera=_camera(image, depth)) for image, depth in zip(images, found, strict=True)]
+
+    def finish(self, image: Image, depth: DepthMap) -> DepthMap:
+        """What the refiners, and metres if wished, make of the predictor's depth."""
+        return self._finish(image, depth, self.predictor)
+
+    def _finish(self, image: Image, depth: DepthMap, predictor: Predictor) -> DepthMap:
         for done, named in enumerate((*self.chain, None)):
             if self.to_metres and done == self.metric_after:
                 depth = self.to_metres(image, depth)
@@ -152,15 +163,27 @@ def _tell_licence(name: str, licence: str) -> None:
     _log.warning("%s is not for commercial use: its licence is %s", name, licence)
 
 
-def _predicted(predictor: Predictor, image: Image) -> DepthMap:
+def predicted(predictor: Predictor, images: Sequence[Image], size: tuple[int, int] | None = None) -> list[DepthMap]:
+    """The predictor's depth of each picture: in one batch where it has `predict_batch` and the batch fits into memory, else one by one."""
+    batched = getattr(predictor, "predict_batch", None)
+    if batched is not None and len(images) > 1:
+        try:
+            return list(batched(images, size))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+    return [_predicted(predictor, image, size) for image in images]
+
+
+def _predicted(predictor: Predictor, image: Image, size: tuple[int, int] | None) -> DepthMap:
     """The predictor's depth; where memory runs out, once more at half the pixels, which is said; MemoryError when that does not fit either."""
     try:
-        return predictor.predict(image)
+        return predictor.predict(image, size) if size else predictor.predict(image)
     except Exception as error:  # torch and ONNX Runtime have classes of their own for it
         if not is_out_of_memory(error):
             raise
         first = error
-    height, width = processing_size(predictor, image)
+    height, width = size or processing_size(predictor, image)
     smaller = max(1, round(height * 0.5**0.5)), max(1, round(width * 0.5**0.5))
     name = getattr(getattr(predictor, "card", None), "name", "the model")
     _log.warning("%s: out of memory at %d x %d pixels; trying once at %d x %d", name, width, height, *smaller[::-1])

@@ -39,19 +39,34 @@ def _table(cmap: str) -> UInt8[np.ndarray, "n 3"]:
     return table
 
 
+Span = tuple[float, float]
+
+
 def nearness(
-    depth: DepthMap, low: float = 2.0, high: float = 98.0, span: tuple[float, float] | None = None
+    depth: DepthMap, low: float = 2.0, high: float = 98.0, between: Span | None = None
 ) -> Float32[np.ndarray, "h w"]:
-    """Inverse depth from 0 (far) to 1 (near), between its `low` and `high` percentiles over known pixels, or over a given `span`; NaN where unknown or sky."""
-    with np.errstate(over="ignore"):  # 1 / 1e-40
-        inverse = np.minimum(depth.inverse(), np.finfo(np.float32).max)
-    inverse = np.where(depth.valid, inverse, np.float32(np.nan))
-    bottom, top = span or _percentiles(inverse, low, high)
+    """Inverse depth from 0 (far) to 1 (near), between its `low` and `high` percentiles over known pixels; NaN where unknown or sky.
+
+    `between`: the inverse depths to use instead, as `span` gives them, so that several maps can share their colours.
+    """
+    inverse = _inverse(depth)
+    bottom, top = between or _percentiles(inverse, low, high)
     width = top - bottom
     if not width > 0:
         return np.where(np.isnan(inverse), inverse, np.float32(0.5))
     scaled = (inverse * (1 / width) - bottom / width) if width > 1e-30 else (inverse - bottom) / width
     return np.clip(scaled, 0, 1).astype(np.float32)
+
+
+def span(depth: DepthMap, low: float = 2.0, high: float = 98.0) -> Span:
+    """The inverse depths (far, near) that a colour map spans: percentiles over known pixels; (0, 0) where there are none."""
+    return _percentiles(_inverse(depth), low, high)
+
+
+def _inverse(depth: DepthMap) -> Float32[np.ndarray, "h w"]:
+    with np.errstate(over="ignore"):  # 1 / 1e-40
+        inverse = np.minimum(depth.inverse(), np.finfo(np.float32).max)
+    return np.where(depth.valid, inverse, np.float32(np.nan))
 
 
 def _percentiles(inverse: Float32[np.ndarray, "h w"], low: float, high: float) -> tuple[float, float]:
@@ -68,24 +83,25 @@ def _percentiles(inverse: Float32[np.ndarray, "h w"], low: float, high: float) -
 
 
 def colourise(
-    depth: DepthMap,
-    cmap: str = "spectral",
-    low: float = 2.0,
-    high: float = 98.0,
-    span: tuple[float, float] | None = None,
+    depth: DepthMap, cmap: str = "spectral", low: float = 2.0, high: float = 98.0, between: Span | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Depth in colours on inverse depth, near = the end of the map; unknown is dark grey, sky a pale blue.
 
-    `cmap`: spectral, inferno, turbo or gray (ValueError otherwise); `low` and `high`: the percentiles that the map spans; `span`: from and to
-    which inverse depth (`DepthMap.inverse`) instead, so that all frames of a clip share their colours.
+    `cmap`: spectral, inferno, turbo or gray (ValueError otherwise); `low` and `high`: the percentiles that the map spans, unless
+    `between` gives the span itself.
     """
     table = _table(cmap)
-    near = nearness(depth, low, high, span)
+    near = nearness(depth, low, high, between)
     unknown = np.isnan(near)
     index = np.rint(np.where(unknown, 0, near) * (STEPS - 1)).astype(np.uint16)
     index[unknown] = STEPS
     index[depth.sky] = STEPS + 1
     return np.take(table, index, axis=0)
+
+
+def colour_bar(cmap: str, steps: int) -> UInt8[np.ndarray, "n 3"]:
+    """`steps` colours from far to near, for a legend."""
+    return _table(cmap)[np.linspace(0, STEPS - 1, steps).round().astype(int)]
 
 
 def edge_overlay(image: Image, depth: DepthMap) -> UInt8[np.ndarray, "h w 3"]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keendepth import __version__
-from keendepth.cli import bench, clips, train
+from keendepth.cli import bench, clips, serve, train
 from keendepth.cli.batch import CLIP_SAVED, SAVED, Batch, Report, friendly_errors, load_all, photos_in, say
 from keendepth.cli.metres import CameraHeight, Known, MetricFrom, MetricPoints, Prompt, maps_in
 
@@ -312,3 +312,4 @@ def doctor(
 bench.register(app)
 train.register(app)
 clips.register(app)
+serve.register(app)

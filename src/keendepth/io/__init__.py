@@ -13,7 +13,7 @@ from keendepth.core.types import DepthMap, Image
 from keendepth.io import foreign, record
 from keendepth.io.atomic import atomic
 from keendepth.io.camera import given_camera, read_camera
-from keendepth.io.errors import FileError, check_file
+from keendepth.io.errors import FileError, TooLargeError, check_file, pixel_limit
 from keendepth.io.formats import CONVENTIONS, UNITS, Draft
 from keendepth.io.image import read_image, resolve_camera
 from keendepth.io.record import sidecar
@@ -25,7 +25,9 @@ __all__ = [
     "UNITS",
     "WRITABLE",
     "FileError",
+    "TooLargeError",
     "given_camera",
+    "pixel_limit",
     "read",
     "read_camera",
     "read_image",

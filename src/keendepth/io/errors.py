@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 # Nothing larger is read: Pillow's own limit for a decompression bomb (a 13,300 x 13,300 picture), used for every format.
 MAX_PIXELS = 178_000_000
+_limit: ContextVar[int] = ContextVar("pixel_limit", default=MAX_PIXELS)
 
 
 class FileError(ValueError):
@@ -17,6 +19,25 @@ class FileError(ValueError):
     def __init__(self, path: str | Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
         self.path = str(path)
+
+
+class TooLargeError(FileError):
+    """A file that is sound, as far as was looked, but larger than what is read."""
+
+
+@contextmanager
+def pixel_limit(pixels: int) -> Iterator[None]:
+    """Inside, nothing of more than `pixels` is read (in this thread or task): what a server asks for that reads strangers' files."""
+    token = _limit.set(min(pixels, MAX_PIXELS))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def most_pixels() -> int:
+    """How many pixels a picture may have here and now."""
+    return _limit.get()
 
 
 @contextmanager
@@ -60,11 +81,11 @@ def check_file(path: Path) -> int:
 
 
 def check_size(path: Path, height: int, width: int) -> None:
-    """Raise FileError unless the picture has at least one pixel and no more than `MAX_PIXELS`; call before allocating."""
+    """Raise FileError unless the picture has at least one pixel and no more than are read (`MAX_PIXELS`, or a `pixel_limit`); call before allocating."""
     if height < 1 or width < 1:
         raise FileError(path, f"expected at least one pixel, found {width} x {height}")
-    if height * width > MAX_PIXELS:
-        raise FileError(
+    if height * width > most_pixels():
+        raise TooLargeError(
             path,
-            f"{width} x {height} pixels are more than the {MAX_PIXELS // 10**6} megapixels that are read: shrink it",
+            f"{width} x {height} pixels are more than the {most_pixels() / 1e6:g} megapixels that are read: shrink it",
         )

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from keendepth.core.types import DepthMap
 from keendepth.io import record
-from keendepth.io.errors import MAX_PIXELS, FileError, check_size, reading
+from keendepth.io.errors import FileError, check_size, most_pixels, reading
 from keendepth.io.formats import KEY, Draft, Loaded
 
 ENCODING = {"format": "OpenEXR, float32, channel Z", "unknown": "NaN", "sky": "inf", "error": 0.0}
@@ -41,7 +41,7 @@ def _check(path: Path, headers: list[dict[str, Any]]) -> int:
         height, width = _extent(header["dataWindow"])
         check_size(path, height, width)
         total += height * width * len(header["channels"])
-    if total > 8 * MAX_PIXELS:
+    if total > 8 * most_pixels():
         raise FileError(path, "more channels than can be read at once: write the depth channel to a file of its own")
     for part, header in enumerate(headers):
         names = [channel.name for channel in header["channels"]]

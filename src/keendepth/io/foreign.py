@@ -92,7 +92,8 @@ def _by_unit(path: Path, values: np.ndarray, unit: Unit, sky_value: float | None
     integer = values.dtype.kind in "biu"
     if values.dtype == np.uint8 and unit.kind is DepthKind.METRIC:
         raise FileError(path, _EIGHT_BIT)
-    numbers = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN in the file
+        numbers = values.astype(np.float64)
     sky = _beyond(numbers, unit, sky_value)
     if unit.kind is DepthKind.DISPARITY:
         numbers[~np.isfinite(numbers)] = np.nan  # Middlebury: inf = unknown

@@ -122,12 +122,12 @@ def prepare(depth: DepthMap, image: Image | None, max_vertices: int = MAX_VERTIC
     }
 
     def save(temporary: Path, _description: dict[str, Any]) -> None:
-        temporary.write_bytes(glb_bytes(mesh, _jpeg(image) if image else None))
+        temporary.write_bytes(glb_bytes(mesh, jpeg(image) if image else None))
 
     return Draft(encoding, save, "pillow")
 
 
-def _jpeg(image: Image) -> bytes:
+def jpeg(image: Image) -> bytes:
     height, width = geometry.fit_inside(image.size, MAX_TEXTURE)
     picture = PillowImage.fromarray(image.rgb)
     if (height, width) != image.size:

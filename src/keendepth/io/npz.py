@@ -105,7 +105,19 @@ def _header(stream: Reads) -> tuple[tuple[int, ...], bool, np.dtype]:
     found = np.lib.format.read_magic(stream)
     if found not in versions:
         raise ValueError(f"unknown .npy version {found}")
-    return versions[found](stream)
+    return versions[found](_Short(stream))
+
+
+class _Short:
+    """A stream that gives short pieces only: the length of a header is the file's own word, and NumPy would read 4 GB for it."""
+
+    def __init__(self, stream: Reads) -> None:
+        self._stream = stream
+
+    def read(self, size: int = 0) -> bytes:
+        if size > MAX_SMALL:
+            raise ValueError(f"a header of {size} bytes")
+        return self._stream.read(size)
 
 
 def read_array(path: Path, stream: Reads, size: int) -> np.ndarray:

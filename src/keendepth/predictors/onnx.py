@@ -30,6 +30,9 @@ PROVIDERS = {
     "cpu": CPU,
 }
 AUTO = ("auto",)
+Raw = tuple[
+    np.ndarray, float | None
+]  # a plane [h w], and the focal length in pixels of the input's width, where the network says it
 
 
 class OnnxPredictor:
@@ -69,17 +72,34 @@ class OnnxPredictor:
         Metric3D (Yin et al., ICCV 2023, section 3.1); a picture without a camera is taken for a crop of a training picture.
         ValueError if the network cannot take `size`.
         """
-        border = self._border(image.size)
-        rgb = pixels.bordered(image.rgb, border) if any(border) else image.rgb
-        chosen = self.processing_size(rgb.shape[:2], size)
-        raw, focal = self._run(self._tensor(rgb, chosen))
-        camera, factor = self._camera(image, focal, chosen)
-        plane = _clean(raw, self.model.output.scale * factor, self.kind)
+        return self.predict_batch([image], size)[0]
+
+    def predict_batch(self, images: Sequence[Image], size: tuple[int, int] | None = None) -> list[DepthMap]:
+        """As `predict` for each picture; those that the network sees at one size go through it together, if it takes batches."""
+        framed = [self._framed(image) for image in images]
+        sizes = [self.processing_size(rgb.shape[:2], size) for rgb in framed]
+        raw: dict[int, Raw] = {}
+        for wanted in dict.fromkeys(sizes):
+            places = [place for place, chosen in enumerate(sizes) if chosen == wanted]
+            found = self._run([self._tensor(framed[place], wanted) for place in places])
+            raw |= dict(zip(places, found, strict=True))
+        return [self._map(image, sizes[place], raw[place]) for place, image in enumerate(images)]
+
+    def _map(self, image: Image, size: tuple[int, int], raw: Raw) -> DepthMap:
+        plane, focal = raw
+        camera, factor = self._camera(image, focal, size)
+        plane = _clean(plane, self.model.output.scale * factor, self.kind)
+        down, across = self._border(image.size)
+        framed = image.size[0] + 2 * down, image.size[1] + 2 * across
         # Networks with a focal length of their own are Depth Pro's kin, whose authors enlarge inverse depth.
-        depth = geometry.resize_depth(plane if focal is None else 1 / plane, rgb.shape[:2])
+        depth = geometry.resize_depth(plane if focal is None else 1 / plane, framed)
         depth = depth if focal is None else 1 / depth
-        inner = depth[border[0] : border[0] + image.size[0], border[1] : border[1] + image.size[1]]
+        inner = depth[down : down + image.size[0], across : across + image.size[1]]
         return DepthMap(np.ascontiguousarray(inner), self.kind, camera, self.card)
+
+    def _framed(self, image: Image) -> UInt8[np.ndarray, "h w 3"]:
+        border = self._border(image.size)
+        return pixels.bordered(image.rgb, border) if any(border) else image.rgb
 
     def processing_size(self, photo: tuple[int, int], size: tuple[int, int] | None = None) -> tuple[int, int]:
         """The (height, width) the network sees for a photo of size `photo` when `size` is asked for."""
@@ -128,16 +148,24 @@ class OnnxPredictor:
         planes = np.ascontiguousarray(how(rgb, size, rule.method.removeprefix(PILLOW)).transpose(2, 0, 1))
         return (planes * gain[:, None, None] + offset[:, None, None])[None]
 
-    def _run(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> tuple[Float32[np.ndarray, "h2 w2"], float | None]:
-        """The network's plane, and its focal length where the card names an output for it."""
+    def _run(self, tensors: list[np.ndarray]) -> list[Raw]:
+        """What the network says of each tensor [1 3 h w]; all tensors have one size."""
+        alone = isinstance(self._session.get_inputs()[0].shape[0], int)  # a network whose batch is fixed
+        groups = [[tensor] for tensor in tensors] if alone else [tensors]
         wanted = [self._output, *([self.model.output.focal] if self.model.output.focal else [])]
-        out, *rest = self._session.run(wanted, self._feeds(tensor))
-        depth = _plane(np.asarray(out), self.path.name).astype(np.float32)
-        repeat = self.model.output.repeat
-        focal = float(np.asarray(rest[0], np.float64).ravel()[0]) if rest else None
-        return np.ascontiguousarray(depth[::repeat, ::repeat]), focal
+        found: list[Raw] = []
+        for group in groups:
+            out, *rest = self._session.run(wanted, self._feeds(np.concatenate(group)))
+            planes = np.split(np.asarray(out), len(group)) if len(group) > 1 else [np.asarray(out)]
+            focals = np.asarray(rest[0], np.float64).ravel().tolist() if rest else [None] * len(group)
+            found += [(self._plane(plane), focal) for plane, focal in zip(planes, focals, strict=True)]
+        return found
 
-    def _feeds(self, tensor: Float32[np.ndarray, "1 3 h w"]) -> dict[str, np.ndarray]:
+    def _plane(self, out: np.ndarray) -> Float32[np.ndarray, "h w"]:
+        repeat = self.model.output.repeat
+        return np.ascontiguousarray(_plane(out, self.path.name).astype(np.float32)[::repeat, ::repeat])
+
+    def _feeds(self, tensor: Float32[np.ndarray, "n 3 h w"]) -> dict[str, np.ndarray]:
         """The network's inputs by name, of the types it takes."""
         given = self._session.get_inputs()[0]
         wanted = "float16" if given.type == "tensor(float16)" else "float32"
@@ -150,6 +178,7 @@ class OnnxPredictor:
     def _session(self) -> Any:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # from 1.31 on it would report to its makers
         self._check_file()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads

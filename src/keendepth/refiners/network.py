@@ -122,6 +122,7 @@ def opened(path: Path, sha256: str = "", threads: int = 0) -> Any:
     """ONNX Runtime's session of a refiner's file; FileNotFoundError, or ValueError where it cannot be loaded or is not what its card says."""
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()  # from 1.31 on it would report to its makers
     if not path.is_file():
         raise FileNotFoundError(f"no refiner at {path}: expected an .onnx file or the folder of a training run")
     _check_sum(path, sha256)

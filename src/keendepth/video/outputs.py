@@ -58,7 +58,7 @@ class Plan:
     def shown(self, image: Image, depth: DepthMap) -> UInt8[np.ndarray, "h w 3"]:
         """The photo beside its depth in the clip's colours, small enough to play, with even sides."""
         size = geometry.fit_inside(image.size, LONGEST)
-        colours = viz.colourise(depth.resized(*size), span=self.colours)
+        colours = viz.colourise(depth.resized(*size), between=self.colours)
         pair = viz.side_by_side(image.resized(*size).rgb, colours)
         odd = pair.shape[0] % 2, pair.shape[1] % 2
         return np.pad(pair, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
