@@ -330,6 +330,8 @@ def test_what_cannot_be_built_says_what_can(tmp_path: Path) -> None:
             pipeline.load("toy+sharp")
     with pytest.raises(FileNotFoundError, match="no sharpener at"):
         of_path(tmp_path / "nothing" / "here")
+    with pytest.raises(FileNotFoundError, match="no sharpener at"):
+        Sharp(tmp_path / "none.onnx").refine(*scene())
     (tmp_path / "config.toml").write_text('recipe = "sddr"\n')
     with pytest.raises(ValueError, match="a run of another recipe"):
         of_path(tmp_path)

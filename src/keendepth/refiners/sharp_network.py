@@ -32,7 +32,9 @@ class SharpFacts:
 
     @classmethod
     def read(cls, path: Path) -> SharpFacts:
-        """From the card beside an .onnx file; ValueError where it has none or is another sort of network's."""
+        """From the card beside an .onnx file; FileNotFoundError without the file, ValueError without a card of a sharpener."""
+        if not path.is_file():
+            raise FileNotFoundError(f"no sharpener at {path}: expected an .onnx file with its card, or a folder")
         card = path.with_suffix(".json")
         content = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
         table = content.get(SECTION)
@@ -58,14 +60,11 @@ class SharpNetwork(Protocol):
 
 
 class OnnxSharpener:
-    """The ONNX file at `path`, opened at the first call; its card says how it is used."""
+    """The ONNX file at `path`, opened at the first call; its card, read at once, says how it is used."""
 
     def __init__(self, path: str | Path, sha256: str = "", threads: int = 0) -> None:
         self.path, self.sha256, self.threads = Path(path), sha256, threads
-
-    @cached_property
-    def facts(self) -> SharpFacts:
-        return SharpFacts.read(self.path)
+        self.facts = SharpFacts.read(self.path)
 
     def __call__(
         self, rgb: UInt8[np.ndarray, "h w 3"], depth: Float32[np.ndarray, "h w"], noise: Float32[np.ndarray, "2 h w"]
