@@ -183,7 +183,10 @@ def test_training_and_going_on(tmp_path):
         (["toy", "--set", "chanels=3"], "did you mean channels"),
         (["toy", "--set", "toy.chanels=3"], "[toy] has no key 'chanels'"),
         (["toy", "--set", "amp=fp32"], "one of no, bf16, fp16"),
-        (["toy", "--preset", "smok"], "shipped: cpu, gpu, sddr-paper, sddr-small, smoke"),
+        (
+            ["toy", "--preset", "smok"],
+            "shipped: cpu, gpu, onestep-tiny, sddr-paper, sddr-small, sharp-paper, sharp-tiny, smoke",
+        ),
     ],
 )
 def test_mistakes_end_in_one_clear_line(tmp_path, arguments, expected):
