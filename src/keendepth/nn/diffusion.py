@@ -98,7 +98,7 @@ class VaeCodec(nn.Module):
     def __init__(self, vae: nn.Module) -> None:
         super().__init__()
         self.vae: Any = vae.eval().requires_grad_(False)
-        config = self.vae.config
+        config: Any = vae.config
         blocks = getattr(config, "encoder_block_out_channels", None) or config.block_out_channels
         self.stride = 2 ** (len(blocks) - 1)
         self.channels = self.picture_channels = int(config.latent_channels)
@@ -126,8 +126,9 @@ class UnetDenoiser(nn.Module):
     def __init__(self, unet: nn.Module, prompt: Float[Tensor, "1 n c"], schedule: Schedule, velocity: bool) -> None:
         super().__init__()
         self.unet: Any = unet
+        config: Any = unet.config
         self.schedule, self.velocity = schedule, velocity
-        self.task = self.unet.config.class_embed_type == "projection"
+        self.task = config.class_embed_type == "projection"
         self.register_buffer("prompt", prompt, persistent=False)
 
     def forward(self, picture: Float[Tensor, "b p h w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

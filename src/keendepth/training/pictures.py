@@ -55,7 +55,8 @@ class Sources:
 
     def __init__(self, caches: Sequence[SceneCache], pairs: Sequence[PairSet], metric: Predictor | None) -> None:
         self.caches, self.pairs, self.metric = list(caches), list(pairs), metric
-        self.places = [(k, n) for k, one in enumerate((*self.caches, *self.pairs)) for n in range(len(one))]
+        sizes = [len(cache) for cache in self.caches] + [len(one) for one in self.pairs]
+        self.places = [(k, n) for k, size in enumerate(sizes) for n in range(size)]
         self._asked = lru_cache(KEPT)(self._ask)
 
     def __len__(self) -> int:
@@ -93,11 +94,10 @@ class Pictures:
         whole = self.sources.read(int(rng.integers(len(self.sources))))
         part = cut(whole, self.options, rng)
         part = part._replace(rgb=jittered(part.rgb, self.options.jitter, rng))
-        return (
-            Picture(*(None if x is None else np.ascontiguousarray(x[:, ::-1]) for x in part))
-            if rng.random() < 0.5
-            else part
-        )
+        if rng.random() < 0.5:
+            return part
+        turned = {name: np.ascontiguousarray(x[:, ::-1]) for name, x in part._asdict().items() if x is not None}
+        return part._replace(**turned)
 
 
 def cut(whole: Picture, options: PictureOptions, rng: np.random.Generator | None) -> Picture:
