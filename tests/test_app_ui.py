@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,40 @@ def test_a_run_tells_its_stage_and_can_be_cancelled(visit: Visit, tmp_path: Path
     visit.wait_for_text("#status", "Cancelled")
     page.wait_for_timeout(1000)
     assert "Cancelled" in visit.status()  # and no result comes after it
+
+
+def test_a_clip_becomes_a_film_that_reads_back(visit: Visit, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="needs PyAV: pip install keendepth[video]")
+    from made_clip import film, shots
+
+    page = visit.page
+    visit.tab("Video")
+    clip = film(tmp_path / "walk.mp4", [shot.image.rgb for shot in shots(8)])
+    page.set_input_files("#clip input[type=file]", clip)
+    page.wait_for_selector("#clip >> text=walk")
+    page.click("#run-clip")
+    page.wait_for_selector("#film video")
+    visit.wait_for_text("#clip-status", "8 frames")
+    page.wait_for_function("document.querySelector('#film video').readyState >= 2")  # the browser can play it
+    for link, suffix in zip(page.locator("#clip-files a[download]").all(), (".mp4", ".zip"), strict=True):
+        with page.expect_download() as coming:
+            link.click()
+        assert coming.value.suggested_filename.endswith(suffix)
+        coming.value.save_as(tmp_path / f"made{suffix}")
+    with av.open(str(tmp_path / "made.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 8
+    with zipfile.ZipFile(tmp_path / "made.zip") as archive:
+        archive.extract("walk.png16/000007.png", tmp_path)
+    found = kio.read(tmp_path / "walk.png16" / "000007.png")
+    assert found.kind is DepthKind.METRIC
+    assert found.size == (96, 128)
+    (tmp_path / "text.mp4").write_text("<!doctype html><p>not a clip")
+    page.locator("#clip button[aria-label='Clear']").or_(page.locator("#clip button[aria-label^=Remove]")).first.click()
+    page.set_input_files("#clip input[type=file]", tmp_path / "text.mp4")
+    page.wait_for_selector("#clip >> text=text")
+    page.click("#run-clip")
+    visit.wait_for_text("#clip-status", "expected a video")
+    assert page.locator("#film video").is_visible()  # the last film stays
 
 
 def test_nothing_is_asked_of_other_hosts(visit: Visit, server: Server) -> None:
