@@ -42,7 +42,7 @@ def clip(settings: Settings) -> str:
         "Depth of a clip, with the model, refiner and strength chosen on this page, held steady along the camera's motion. Up to "
         f"{settings.max_clip_frames} frames, {settings.max_clip_seconds:g} seconds, {settings.max_bytes / 1e6:g} MB and "
         f"{settings.max_clip_pixels / 1e6:g} megapixels a frame ({settings.max_clip_volume / 1e6:g} over all); one clip at a time. "
-        "`keendepth video` has no such limits."
+        "`keendepth video` has no such limits. The film's colours are spectral, whatever is chosen below."
     )
 
 
