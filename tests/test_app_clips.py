@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -205,3 +207,21 @@ def test_one_clip_at_a_time_pictures_meanwhile_and_cancel(do: Actions) -> None:
         assert set(do.bench.desk.folder.iterdir()) == before  # half-made files are gone
 
     asyncio.run(visits())
+
+
+TAB = """
+import gradio as gr
+from keendepth.app import page_video
+page_video.util.find_spec = lambda name: None
+with gr.Blocks() as page, gr.Tabs():
+    page_video.video_tab(None, None)  # neither is asked
+shown = {block.elem_id: block for block in page.blocks.values() if getattr(block, "elem_id", None)}
+assert "keendepth[video]" in shown["no-pyav"].value
+assert "run-clip" not in shown
+"""
+
+
+def test_without_pyav_the_tab_says_what_to_install() -> None:
+    pytest.importorskip("gradio", reason="needs the extra app")
+    done = subprocess.run([sys.executable, "-c", TAB], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

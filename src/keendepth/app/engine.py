@@ -15,6 +15,7 @@ from keendepth.app.refusals import RefusedError
 from keendepth.app.settings import Settings
 from keendepth.core.registry import Registry
 from keendepth.core.types import DepthMap, Image
+from keendepth.pipeline import Pipeline
 from keendepth.predictors import licences, specs
 
 NO_REFINER = "none"
@@ -127,7 +128,7 @@ class Engine:
             return pipeline.refine(image, base, order.refiner, strength=order.strength)
         return self.whole(order).finish(image, base)
 
-    def whole(self, order: Order) -> pipeline.Pipeline:
+    def whole(self, order: Order) -> Pipeline:
         """Model and refiner in one; `size` is the model's own."""
         chain = () if order.refiner == NO_REFINER else ((order.refiner, refiners.build(order.refiner)),)
         return replace(self.pipeline(order.model), chain=chain, strength=order.strength)
