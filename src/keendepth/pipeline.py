@@ -34,6 +34,7 @@ FILES = {
     "ply": ".ply",
     "glb": ".glb",
     "edges": ".edges.png",
+    "confidence": ".confidence.png",
 }
 
 
@@ -61,6 +62,11 @@ class Pipeline:
     def is_bare(self) -> bool:
         """Whether it is a predictor and nothing else."""
         return not self.chain and self.to_metres is None
+
+    @property
+    def knows_errors(self) -> bool:
+        """Whether the result says how far off it may be."""
+        return bool(self.chain) and self.strength > 0 and knows_errors(self.chain[-1][1])
 
     def __call__(self, image: Image | str | Path, prompt: DepthMap | None = None) -> DepthMap:
         """Depth at the picture's size, of `kind`, with a camera whose `source` says where it came from.
@@ -242,7 +248,8 @@ def _apply(
         )
     values = refined.values if strength == 1 else _blend(base.values, refined.values, strength)
     scale, shift = drift(depth, values)
-    return replace(base, values=values, camera=camera, refinement=Refinement(name, strength, scale, shift))
+    refinement = Refinement(name, strength, scale, shift)
+    return replace(base, values=values, camera=camera, refinement=refinement, expected_error=refined.expected_error)
 
 
 def _blend(base: np.ndarray, refined: np.ndarray, strength: float) -> np.ndarray:
@@ -275,13 +282,15 @@ def save(
     overwrite: bool = True,
 ) -> list[Path]:
     """Write `<stem><suffix>` for each of `kinds` (see `FILES`), each with its JSON description; returns the paths."""
-    check_savable(depth.kind, kinds)
+    check_savable(depth.kind, kinds, depth.expected_error is not None)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for kind in kinds:
         path = stem.with_name(stem.name + FILES[kind])
         if kind == "preview":
             io.write_preview(path, depth, viz.colourise(depth), overwrite=overwrite)
+        elif kind == "confidence":
+            io.write_errors(path, depth, overwrite=overwrite)
         elif kind == "edges":
             io.write_preview(path, depth, viz.edge_overlay(image, depth), overwrite=overwrite)
         else:
@@ -290,16 +299,26 @@ def save(
     return written
 
 
-def check_savable(kind: DepthKind, kinds: Sequence[str]) -> None:
-    """Raise, before any work is done, where a wanted file is not known or cannot hold this kind of depth."""
+def check_savable(kind: DepthKind, kinds: Sequence[str], errors: bool = True) -> None:
+    """Raise, before any work is done, where a wanted file is not known or cannot hold this depth; `errors`: whether it says how far off it is."""
     unknown = [name for name in kinds if name not in FILES]
     if unknown:
         raise ValueError(f"--save: no file is called {', '.join(unknown)}; known: {', '.join(FILES)}")
+    if "confidence" in kinds and not errors:
+        raise ValueError(
+            "--save confidence: nothing here says how far off the depth may be; end the model with a sharpener whose card "
+            "has expected errors (+sharp:PATH)"
+        )
     clouds = [name for name in kinds if name in ("ply", "glb")]
     if clouds and kind is not DepthKind.METRIC:
         raise KindError(
             f"{' and '.join(clouds)} need metric depth, and this model gives {kind}: choose a metric model, or save exr or npz"
         )
+
+
+def knows_errors(refiner: Refiner) -> bool:
+    """Whether what it gives carries expected errors: such a refiner says so by `knows_errors`."""
+    return bool(getattr(refiner, "knows_errors", False))
 
 
 def _opened(image: Image | str | Path) -> Image:

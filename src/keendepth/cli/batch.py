@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 # The keys of `pipeline.FILES`, known here too so that arguments are split before anything heavy is imported (a test compares them).
-SAVED = ("preview", "png16", "exr", "tiff", "npz", "pfm", "dpt", "ply", "glb", "edges")
+SAVED = ("preview", "png16", "exr", "tiff", "npz", "pfm", "dpt", "ply", "glb", "edges", "confidence")
 CLIP_SAVED = ("mp4", "png16", "exr", "npz")  # the same of `video.outputs.SAVED`
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".gif")
 

@@ -25,7 +25,9 @@ app = typer.Typer(
 )
 
 DEFAULT_MODEL = "indoor-small+median"
-SAVE_HELP = "Files to make: preview png16 exr tiff npz pfm dpt ply glb edges (several, with spaces or commas)."
+SAVE_HELP = (
+    "Files to make: preview png16 exr tiff npz pfm dpt ply glb edges confidence (several, with spaces or commas)."
+)
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; it is made if it is not there.")]
 Save = Annotated[list[str], typer.Option("--save", help=SAVE_HELP)]
@@ -128,7 +130,7 @@ def depth(
     options: dict[str, Any] = {"strength": strength, "card": card, "providers": providers, "runtime": runtime}
     to_metres = metres.calibration(metric_from, known, metric_points, camera_height)
     made = pipeline.load(model, **options, to_metres=to_metres)
-    pipeline.check_savable(made.kind, save)
+    pipeline.check_savable(made.kind, save, made.knows_errors)
     batch = Batch(photos, output, save, overwrite)
     prompts = metres.prompts([source for source, _ in batch.jobs], prompt, units)
 

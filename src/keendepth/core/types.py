@@ -125,6 +125,9 @@ class DepthMap:
     source: Card | None = None
     refinement: Refinement | None = None
     calibration: Calibration | None = None
+    expected_error: np.ndarray | None = (
+        None  # float32 [h w]: how far off a value may be, as a share of it; NaN = unknown
+    )
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values)
@@ -147,6 +150,8 @@ class DepthMap:
                 "write unknown pixels as NaN (DepthMap.from_sensor does)"
             )
         _check_camera(self.camera, values.shape)
+        if self.expected_error is not None:
+            object.__setattr__(self, "expected_error", _errors(self.expected_error, values.shape))
 
     @classmethod
     def from_sensor(cls, values: Any, metres_per_unit: float = 1.0, camera: Camera | None = None) -> DepthMap:
@@ -178,22 +183,27 @@ class DepthMap:
         return self.kind.unit
 
     def with_values(self, values: Shaped[np.ndarray, "h w"]) -> DepthMap:
-        """The same view, kind and origin with other values; a change of size is a resize, and the camera follows it (see `cropped`)."""
+        """The same view, kind and origin with other values, of unknown error; a change of size is a resize, which the camera follows (see `cropped`)."""
         camera = self.camera
         if camera and (camera.height, camera.width) != values.shape:
             camera = camera.resized(*values.shape)
-        return replace(self, values=values, camera=camera)
+        return replace(self, values=values, camera=camera, expected_error=None)
 
     def cropped(self, top: int, left: int, height: int, width: int) -> DepthMap:
         """A part of the map; the camera follows."""
         camera = self.camera.cropped(top, left, height, width) if self.camera else None
-        return replace(self, values=self.values[top : top + height, left : left + width], camera=camera)
+        part = slice(top, top + height), slice(left, left + width)
+        error = None if self.expected_error is None else self.expected_error[part]
+        return replace(self, values=self.values[part], camera=camera, expected_error=error)
 
     def resized(self, height: int, width: int, method: str = "linear") -> DepthMap:
         """Resize by "nearest", "linear", "cubic" or "area" (anti-aliased when shrinking); unknown pixels and sky stay apart."""
         if (height, width) == self.size:
             return self
-        return self.with_values(geometry.resize_depth(self.values, (height, width), method))
+        resized = self.with_values(geometry.resize_depth(self.values, (height, width), method))
+        if self.expected_error is None:
+            return resized
+        return replace(resized, expected_error=geometry.resize_depth(self.expected_error, (height, width)))
 
     def filled(self) -> DepthMap:
         """Unknown pixels take the nearest known value; sky stays. A map without any known pixel is returned as it is."""
@@ -310,6 +320,15 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _errors(errors: Any, size: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:
+    found = np.asarray(errors, np.float32)
+    if found.shape != size or np.fmin.reduce(found, axis=None) < 0:
+        raise ValueError(
+            f"depth: expected errors of 0 or more for {size[1]} x {size[0]} pixels, found {list(found.shape)}"
+        )
+    return _frozen(found)
 
 
 def _check_camera(camera: Camera | None, size: tuple[int, ...]) -> None:

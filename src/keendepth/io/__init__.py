@@ -34,6 +34,7 @@ __all__ = [
     "resolve_camera",
     "sidecar",
     "write",
+    "write_errors",
     "write_frame",
     "write_preview",
 ]
@@ -177,6 +178,17 @@ def write_preview(
     if path.suffix.lower() != ".png":
         raise FileError(path, f"expected .png for a preview, found {path.suffix or 'a name without suffix'}")
     return _commit(path, import_module("keendepth.io.preview").prepare(picture), depth, overwrite)
+
+
+def write_errors(path: str | Path, depth: DepthMap, *, overwrite: bool = True) -> Path:
+    """Expected relative errors of `depth` as a 16-bit PNG in steps of 1 / 10,000; the description goes to `<file name>.json`.
+
+    ValueError for a map that does not know them. It cannot be read back as depth.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise FileError(path, f"expected .png for expected errors, found {path.suffix or 'a name without suffix'}")
+    return _commit(path, import_module("keendepth.io.error_map").prepare(depth), depth, overwrite)
 
 
 def _commit(path: Path, draft: Draft, depth: DepthMap, overwrite: bool) -> Path:

@@ -20,6 +20,7 @@ STEEP_STEP = math.log(1.02)  # and it must bridge at least 2 % of depth, or sens
 # How far networks and sensors smear an edge at most, as a share of the longer side; a slanted plane goes on for longer.
 BLUR_WIDTH = 0.0125
 PLANE_TOLERANCE = 0.2  # of the expected change
+UNRELIABLE = 0.2  # points that are expected to be more than this share of their depth off are left out (ours)
 
 
 def camera_of(depth: DepthMap, purpose: str) -> Camera:
@@ -122,9 +123,16 @@ def every_nth(side: int, stride: int) -> Int[np.ndarray, " n"]:
 
 
 def solid(depth: DepthMap) -> Float32[np.ndarray, "h w"]:
-    """Depth with NaN for everything that is no point of a surface: unknown, sky, flying pixels."""
-    keep = depth.valid & ~flying_pixels(depth)
+    """Depth with NaN for everything that is no point of a surface: unknown, sky, flying pixels, and what is expected to be far off."""
+    keep = depth.valid & ~flying_pixels(depth) & ~unreliable(depth)
     return np.where(keep, depth.values, np.float32(np.nan))
+
+
+def unreliable(depth: DepthMap) -> Bool[np.ndarray, "h w"]:
+    """Pixels whose expected error is above `UNRELIABLE`; none of a map that does not know it."""
+    if depth.expected_error is None:
+        return np.zeros(depth.size, bool)
+    return depth.expected_error > UNRELIABLE
 
 
 def points_at(
@@ -153,7 +161,10 @@ def prepare(depth: DepthMap, image: Image | None, max_points: int | None = None)
         "format": "PLY, binary",
         "axes": "OpenCV: x right, y down, z forward; metres",
         "points": len(points),
-        "flying_pixels_dropped": int(np.count_nonzero(depth.valid) - np.count_nonzero(np.isfinite(z))),
+        "flying_pixels_dropped": int(
+            np.count_nonzero(depth.valid & ~unreliable(depth)) - np.count_nonzero(np.isfinite(z))
+        ),
+        "unreliable_points_dropped": int(np.count_nonzero(unreliable(depth) & depth.valid)),
         "stride": stride,
         "error": None,
     }

@@ -107,6 +107,8 @@ def restore(path: Path, loaded: Loaded, own: dict[str, Any]) -> DepthMap:
             raise FileError(
                 path, "this is a preview for looking at, not depth: use the .png, .exr or .npz written with it"
             )
+        if own["encoding"].get("format") == "expected errors":
+            raise FileError(path, "this says how far off depth may be, and is not depth: use the file written with it")
         values = decode(loaded.values, own["encoding"])
         camera = parse_camera(own["camera"]) if own["camera"] else None
         card, refinement, calibration = own.get("model"), own.get("refinement"), own.get("calibration")

@@ -281,3 +281,12 @@ def _encode_nothing(folder: Path) -> Float32[np.ndarray, "1 n c"]:
     ids = tokenizer("", padding="do_not_pad", return_tensors="pt").input_ids
     with torch.inference_mode():
         return encoder.eval()(ids)[0].numpy().astype(np.float32)
+
+
+def best_device() -> str:
+    """The fastest that torch finds here: cuda, mps or cpu."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -239,7 +239,7 @@ def _load(options: MarigoldPredictor, checkpoint: Checkpoint) -> _Network:
 
     model, steps = options.model, options.steps or checkpoint.steps
     folder = diffusion.folder_of(model, options.revision, PARTS)
-    device = options.device or _best_device()
+    device = options.device or diffusion.best_device()
     dtype = getattr(torch, options.dtype or ("float16" if device.startswith("cuda") else "float32"))
     tiny = diffusion.folder_of(options.vae, None, ("*.json", "*.safetensors")) if options.vae else folder / "vae"
     with diffusion.quiet(), diffusion.one_line(model):
@@ -253,14 +253,6 @@ def _load(options: MarigoldPredictor, checkpoint: Checkpoint) -> _Network:
             f"{unet.config.cross_attention_dim}: it is another checkpoint's, delete it"
         )
     return _Network(checkpoint, unet, vae, scheduler, torch.from_numpy(prompt).to(device, dtype), steps)
-
-
-def _best_device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 VAE = 83_653_863  # parameters of the autoencoder of Stable Diffusion 2, which all of these have

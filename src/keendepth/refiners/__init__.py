@@ -27,17 +27,24 @@ registry: Registry[Refiner] = Registry("refiner")
 register = registry.register
 DEFAULT = "median"
 
-from keendepth.refiners import classic, sddr, tiles  # noqa: E402, F401  (registers the built-in ones)
+from keendepth.refiners import classic, sddr, sharp, tiles  # noqa: E402, F401  (registers the built-in ones)
 
 
 def build(name: str) -> Refiner:
-    """A registered refiner, or `sddr:PATH`: a network of yours, as a training run's folder or an .onnx file."""
+    """A registered refiner, or a network of yours as a training run's folder or an .onnx file: `sddr:PATH`, `sharp:PATH`.
+
+    `sharp` also takes a checkpoint of Lotus, SharpDepth or Marigold: a folder as diffusers saves it, or a hub id.
+    """
     kind, colon, path = name.partition(":")
     if not colon:
+        if name == "sharp" and name not in registry:
+            raise ValueError("refiner 'sharp': no sharpener ships with this version; give one of yours as sharp:PATH")
         return registry.build(name)
-    if kind != "sddr" or not path:
-        raise ValueError(f"refiner {name!r}: expected a registered name or sddr:PATH (a run folder or an .onnx file)")
-    return sddr.Sddr(path)
+    if kind not in ("sddr", "sharp") or not path:
+        raise ValueError(
+            f"refiner {name!r}: expected a registered name, sddr:PATH or sharp:PATH (a run folder or an .onnx file)"
+        )
+    return sharp.Sharp(path) if kind == "sharp" else sddr.Sddr(path)
 
 
 def alone() -> list[str]:

@@ -109,21 +109,7 @@ class OnnxNetwork:
 
     @cached_property
     def _session(self) -> Any:
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()  # from 1.31 on it would report to its makers
-        if not self.path.is_file():
-            raise FileNotFoundError(
-                f"no refiner at {self.path}: expected an .onnx file or the folder of a training run"
-            )
-        self._check_sum()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has a class for each of a dozen failures, and no common one but this
-            raise ValueError(f"{self.path.name}: ONNX Runtime cannot load this model: {error}") from error
+        session = opened(self.path, self.sha256, self.threads)
         inputs = {given.name for given in session.get_inputs()}
         if not {"low"} <= inputs <= {"low", "high", "rgb"} or "depth" not in {o.name for o in session.get_outputs()}:
             raise ValueError(
@@ -131,15 +117,31 @@ class OnnxNetwork:
             )
         return session
 
-    def _check_sum(self) -> None:
-        if not self.sha256:
-            return
-        with self.path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != self.sha256.lower():
-            raise ValueError(
-                f"{self.path.name} is not the file its card describes: expected sha256 {self.sha256}, found {found}"
-            )
+
+def opened(path: Path, sha256: str = "", threads: int = 0) -> Any:
+    """ONNX Runtime's session of a refiner's file; FileNotFoundError, or ValueError where it cannot be loaded or is not what its card says."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # from 1.31 on it would report to its makers
+    if not path.is_file():
+        raise FileNotFoundError(f"no refiner at {path}: expected an .onnx file or the folder of a training run")
+    _check_sum(path, sha256)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has a class for each of a dozen failures, and no common one but this
+        raise ValueError(f"{path.name}: ONNX Runtime cannot load this model: {error}") from error
+
+
+def _check_sum(path: Path, sha256: str) -> None:
+    if not sha256:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise ValueError(f"{path.name} is not the file its card describes: expected sha256 {sha256}, found {found}")
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
