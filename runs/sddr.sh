@@ -37,9 +37,13 @@ full)
   # shellcheck disable=SC2086
   "$PYTHON" runs/sddr.py scenes "$OUT/held-out" --held-out --count 64 --kinds $KINDS --processes "$PROCESSES"
   "$PYTHON" -m keendepth store "$PHOTOS" -o "$OUT/photos" --longest 640
+  # First exact depth alone, on small crops, where steps are cheap; then all losses, on larger ones.
   STEPS=${STEPS:-20000}
   for seed in 0 1 2; do
-    run "small-$seed" --preset sddr-small --preset "$PRESET" --set steps="$STEPS" --set seed="$seed"
+    run "begin-$seed" --preset sddr-small --preset "$PRESET" --set steps="$STEPS" --set seed="$seed" --set "crop=[128, 192]" \
+      --set gradient=0 --set fusion=0 --set pair_share=0
+    run "small-$seed" --preset sddr-small --preset "$PRESET" --set steps=$((STEPS / 4)) --set seed="$seed" --set lr=3e-4 \
+      --set start="$OUT/begin-$seed" --set supervised_share=0
   done
   # Ablations, in the order of the paper's Table 4; shorter, and all of one length.
   SHORT=(--preset sddr-small --preset "$PRESET" --set steps="${SHORT_STEPS:-4000}" --set labels=self --set refresh=1000)

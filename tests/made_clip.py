@@ -1,6 +1,7 @@
 """A film made by arithmetic: a camera that walks through a painted box, with the exact depth of every pixel."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -47,3 +48,16 @@ def _paint(points: np.ndarray, wall: np.ndarray, seed: int) -> np.ndarray:
         grey += np.sin(points @ a + 2 * wall + rng.uniform(0, 6)) * np.cos(points @ (b * [1, -1, 1]))
     tint = np.array([[1.0, 0.9, 0.8], [0.8, 1.0, 0.9], [0.9, 0.8, 1.0]])[wall]
     return np.clip((128 + 40 * grey)[..., None] * tint, 0, 255).astype(np.uint8)
+
+
+def film(path: Path, pictures: list[np.ndarray], rate: int = 25) -> Path:
+    """The pictures as a file; the codec is the container's usual one. Needs PyAV."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(container.default_video_codec, rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path

@@ -178,7 +178,7 @@ def test_a_large_picture_goes_through_in_bounded_pieces() -> None:
 
 
 @pytest.mark.slow
-def test_12_megapixels_in_bounded_memory(onnx: Path) -> None:
+def test_12_megapixels_in_bounded_memory() -> None:
     import subprocess
     import sys
 
@@ -189,12 +189,14 @@ def test_12_megapixels_in_bounded_memory(onnx: Path) -> None:
         "made = Sddr(sys.argv[1]).refine(image, small); assert made.size == (3000, 4000);"
         "print(made.sky.mean(), np.isnan(made.values).mean(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(onnx)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, str(sddr.SHIPPED)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     sky, unknown, kilobytes = map(float, done.stdout.split())
     assert 0 < sky < 0.02
     assert 0 < unknown < 0.01
-    assert kilobytes < 2_000_000
+    assert (
+        kilobytes < 1_700_000
+    )  # 1.36 million; 2.5 million with random weights, whose noise is all edges to the weighted median
 
 
 def test_adaptive_resolution_follows_eq_11() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from keendepth import viz
 from keendepth.app import answers, measure, refusals, views
+from keendepth.app.clips import Clips
 from keendepth.app.engine import Order
-from keendepth.app.jobs import Slot
 from keendepth.app.refusals import RefusedError
 from keendepth.app.shelf import Shelf
 from keendepth.app.uploads import CameraWish, DepthWish
@@ -51,6 +51,7 @@ class Actions:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.shelf = Shelf(bench.settings.max_pixels_inside)
+        self.clips = Clips(bench)
         self._first: str | None = None
         self._first_lock = asyncio.Lock()
 
@@ -72,7 +73,7 @@ class Actions:
     async def _run(self, wanted: Request, said: asyncio.Queue[str]) -> Result:
         engine = self.bench.engine
         order = engine.order(wanted.model, wanted.refiner, wanted.strength, wanted.size, wanted.fill_holes)
-        with self._inside() as slot:
+        with self.bench.inside() as slot:
             content = await asyncio.to_thread(self.uploaded, wanted.photo, "photo")
             image = await self.bench.open_picture(slot, content, CameraWish())
             image = replace(image, camera=lens(wanted, image.camera, image.size))
@@ -82,19 +83,21 @@ class Actions:
                 given = await self.bench.open_depth(slot, content, image, DepthWish(wanted.units or None))
             return await self.bench.work(slot, image, given, order, said.put)
 
-    def _inside(self) -> _Place:
-        return _Place(self.bench)
-
     def uploaded(self, path: str | None, what: str) -> bytes:
         """The bytes of a file that this visitor uploaded, or of a sample; any other path is refused, whoever sends it."""
+        real = self.own_path(path, what)
+        if real.stat().st_size > self.bench.settings.max_bytes:
+            raise RefusedError(413, "too_large", f"{what}: more than {self.bench.settings.max_bytes / 1e6:g} MB")
+        return real.read_bytes()
+
+    def own_path(self, path: str | None, what: str) -> Path:
+        """The place of such a file."""
         if not path:
             raise RefusedError(422, "empty", f"Choose a {what} first.")
         real = Path(path).resolve()
         if not any(real.is_relative_to(folder.resolve()) for folder in (self.bench.desk.folder, SAMPLES)):
             raise RefusedError(403, "not_uploaded", f"{what}: this file was not uploaded here")
-        if real.stat().st_size > self.bench.settings.max_bytes:
-            raise RefusedError(413, "too_large", f"{what}: more than {self.bench.settings.max_bytes / 1e6:g} MB")
-        return real.read_bytes()
+        return real
 
     async def first(self) -> str:
         """The token of the sample that the page opens with: made once, for everybody."""
@@ -112,7 +115,7 @@ class Actions:
         """(focal length in pixels or None, sentence) of a photo that was just chosen."""
         if not photo:
             return None, ""
-        with self._inside() as slot:
+        with self.bench.inside() as slot:
             content = await asyncio.to_thread(self.uploaded, photo, "photo")
             image = await self.bench.open_picture(slot, content, CameraWish())
         if image.camera is None:
@@ -195,7 +198,7 @@ class Actions:
     async def mirror(self, token: str | None) -> tuple[np.ndarray, str]:
         """The mirror test: picture and sentence."""
         result = self.shelf.get(token)
-        with self._inside() as slot:
+        with self.bench.inside() as slot:
             slot.charge(result.image.size[0] * result.image.size[1])
             share = await self.bench.disagreement(slot, result)
         known = share[np.isfinite(share)]
@@ -212,7 +215,7 @@ class Actions:
         """Another model or refiner on the same photo: both pictures, and how far they differ."""
         result = self.shelf.get(token)
         order = self.bench.engine.order(model, refiner, *_how(result.order))
-        with self._inside() as slot:
+        with self.bench.inside() as slot:
             slot.charge(result.image.size[0] * result.image.size[1])
             given = result.base if result.given else None
             other = await self.bench.work(slot, result.image, given, order)
@@ -236,21 +239,6 @@ class Actions:
                 path = answers.file(result.depth, result.image, form, folder, wanted)
                 found += [str(path), f"{path}.json"]
         return found
-
-
-class _Place:
-    """A place inside the gate, as a context manager."""
-
-    def __init__(self, bench: Workbench) -> None:
-        self._bench = bench
-
-    def __enter__(self) -> Slot:
-        self._slot = self._bench.gate.enter()
-        return self._slot
-
-    def __exit__(self, *_: object) -> None:
-        self._slot.release()
-        self._bench.left(self._slot.pixels)
 
 
 def lens(wanted: Request, found: Camera | None, size: tuple[int, int]) -> Camera | None:

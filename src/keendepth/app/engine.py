@@ -15,6 +15,7 @@ from keendepth.app.refusals import RefusedError
 from keendepth.app.settings import Settings
 from keendepth.core.registry import Registry
 from keendepth.core.types import DepthMap, Image
+from keendepth.pipeline import Pipeline
 from keendepth.predictors import licences, specs
 
 NO_REFINER = "none"
@@ -125,8 +126,12 @@ class Engine:
             return replace(fitted, camera=io.resolve_camera(image, fitted.camera))
         if given:
             return pipeline.refine(image, base, order.refiner, strength=order.strength)
-        chain = ((order.refiner, refiners.build(order.refiner)),)
-        return replace(self.pipeline(order.model), chain=chain, strength=order.strength).finish(image, base)
+        return self.whole(order).finish(image, base)
+
+    def whole(self, order: Order) -> Pipeline:
+        """Model and refiner in one; `size` is the model's own."""
+        chain = () if order.refiner == NO_REFINER else ((order.refiner, refiners.build(order.refiner)),)
+        return replace(self.pipeline(order.model), chain=chain, strength=order.strength)
 
     def disagreement(self, image: Image, base: DepthMap, order: Order) -> Float32[np.ndarray, "h w"]:
         """By which share of the depth (of its range, where the kind has no zero) the model's answer changes when it sees the picture mirrored.

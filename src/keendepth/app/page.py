@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from keendepth import io, viz
-from keendepth.app import actions, answers, page_steps, words
+from keendepth.app import actions, answers, page_steps, page_video, words
 from keendepth.app.actions import Actions
 from keendepth.app.engine import NO_REFINER
 
@@ -53,7 +53,7 @@ class Shown:
         return list(vars(self).values())
 
 
-# Each makes one tab and wires it; a tab of yours (video, say) is one more function here.
+# Each makes one tab and wires it; a tab of yours is one more function here.
 Tab = Callable[[Actions, Choices, Shown, gr.Radio], None]
 
 
@@ -71,6 +71,7 @@ def build(do: Actions) -> gr.Blocks:
         page_steps.wire_run(do, choices, shown, (run, cancel), (show, cmap))
         page_steps.wire_camera(do, choices, camera_line)
         page_steps.wire_opening(do, page, shown, choices, (show, cmap))
+        page_video.wire_leaving(do, page)
     page.queue(default_concurrency_limit=None, max_size=4 * do.bench.settings.max_waiting, api_open=False)
     return page
 
@@ -183,6 +184,7 @@ def _results(
         page_steps.mirror_tab(do, shown)
         ask_second = page_steps.second_tab(do, shown)
         page_steps.download_tab(do, shown)
+        page_video.video_tab(do, choices)
     cmap = gr.Dropdown(list(viz.ANCHORS), value="spectral", label="Colours", elem_id="cmap")
     ask_second(cmap)
     divider.input(

@@ -31,9 +31,15 @@ class Settings:
     max_bytes: int = 64_000_000  # of one request
     max_pixels: int = 25_000_000  # of one picture or depth map: what a 24 megapixel camera gives
     max_pixels_inside: int = 100_000_000  # of all pictures inside the server
+    max_clip_frames: int = 900  # of a clip on the page: half a minute at 30 frames a second
+    max_clip_seconds: float = 60.0  # that it plays
+    max_clip_pixels: int = 3_000_000  # of one of its frames: full HD
+    max_clip_volume: int = 300_000_000  # of all its frames together, which is what time and disk go by
 
     def __post_init__(self) -> None:
-        if min(self.max_waiting, self.max_batch, self.max_bytes, self.max_pixels) < 1 or self.max_seconds <= 0:
+        counts = (self.max_waiting, self.max_batch, self.max_bytes, self.max_pixels)
+        of_clips = (self.max_clip_frames, self.max_clip_pixels, self.max_clip_volume)
+        if min(*counts, *of_clips) < 1 or min(self.max_seconds, self.max_clip_seconds) <= 0:
             raise ValueError("app: every limit must be above 0")
 
     @property

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import html
+
+from keendepth.app.clips import Heard, Made
 from keendepth.app.engine import Engine
 from keendepth.app.measure import Measurement
+from keendepth.app.settings import Settings
 from keendepth.core.registry import UnknownNameError
 from keendepth.predictors import licences, registry
 
@@ -23,6 +27,54 @@ SPACE = (
 MIRROR = "No model here says how sure it is. This asks it twice, the second time with the photo mirrored, and shows where the answers differ."
 SECOND = "The same photo through another model or refiner."
 DOWNLOAD = "Lossless files with unit, camera and model in them, and a JSON description beside each. PLY and GLB need metric depth."
+
+NO_PYAV = "Clips need PyAV, which brings FFmpeg with it: `pip install 'keendepth[video]'`, then start the server again."
+STAGES = {
+    "opening": "Opening the clip …",
+    "looking": "Looking at a few frames for its colours …",
+    "packing": "Packing the files …",
+}
+
+
+def clip(settings: Settings) -> str:
+    """What the Video tab does and takes."""
+    return (
+        "Depth of a clip, with the model, refiner and strength chosen on this page, held steady along the camera's motion. Up to "
+        f"{settings.max_clip_frames} frames, {settings.max_clip_seconds:g} seconds, {settings.max_bytes / 1e6:g} MB and "
+        f"{settings.max_clip_pixels / 1e6:g} megapixels a frame ({settings.max_clip_volume / 1e6:g} over all); one clip at a time. "
+        "`keendepth video` has no such limits. The film's colours are spectral, whatever is chosen below."
+    )
+
+
+def line(text: str) -> str:
+    """A status line, read out when it changes."""
+    return f'<p role="status">{html.escape(text)}</p>'
+
+
+def clip_progress(heard: Heard) -> str:
+    """How far a clip is, with a bar."""
+    if heard.stage != "depth":
+        return line(STAGES.get(heard.stage, heard.stage))
+    left = "" if heard.left is None else f" · about {_time(heard.left)} left"
+    bar = f'<progress max="{heard.total}" value="{heard.done}" aria-label="Frames done"></progress>'
+    return f"{bar}<p>Frame {heard.done} of {heard.total}{left}</p>"
+
+
+def clip_made(made: Made) -> str:
+    """What came of a clip, in one line."""
+    facts = made.facts
+    parts = [f"{facts['frames']} frames, {facts['seconds']:.1f} s", f"done in {_time(made.seconds)}"]
+    if facts["min"] is not None and facts.get("unit") == "m":
+        parts.insert(1, f"{facts['min']:.2f} to {facts['max']:.2f} m")
+    if facts["cuts"]:
+        parts.append(f"{facts['cuts']} cut{'s' if facts['cuts'] > 1 else ''} found")
+    if facts["frames"] < facts["announced"]:
+        parts.append(f"the file promises {facts['announced']} frames and breaks off or is damaged")
+    return line(" · ".join(parts))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def licence(engine: Engine, model: str) -> str:

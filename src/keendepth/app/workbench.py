@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -127,6 +128,16 @@ class Workbench:
         if result.given:
             raise RefusedError(422, "not_possible", "the mirror test asks the model again; this depth came from a file")
         return await self.in_pool(slot, self.engine.disagreement, result.image, result.base, result.order)
+
+    @contextmanager
+    def inside(self) -> Iterator[Slot]:
+        """A place inside the gate, for work of the page."""
+        slot = self.gate.enter()
+        try:
+            yield slot
+        finally:
+            slot.release()
+            self.left(slot.pixels)
 
     def left(self, pixels: int) -> None:
         """After a request: hand large memory back, or the process would keep what its largest picture took."""

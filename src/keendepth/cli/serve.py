@@ -44,6 +44,14 @@ def serve(
     max_megabytes: Annotated[int, Limit] = 64,
     max_megapixels: Annotated[int, Limit] = 25,
     max_seconds: Annotated[int, Limit] = 60,
+    max_clip_frames: Annotated[int, Limit] = 900,
+    max_clip_seconds: Annotated[int, Limit] = 60,
+    max_clip_megapixels: Annotated[
+        int, typer.Option(min=1, help="Of one frame of a clip.", rich_help_panel="Limits")
+    ] = 3,
+    max_clip_volume: Annotated[
+        int, typer.Option(min=1, help="Megapixels of all frames of a clip together.", rich_help_panel="Limits")
+    ] = 300,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one per core.", rich_help_panel="Limits")] = 0,
     load: Annotated[
         list[Path] | None, typer.Option("--load", help="Python file of yours that adds models or refiners.")
@@ -76,6 +84,10 @@ def serve(
         max_seconds=float(max_seconds),
         max_bytes=max_megabytes * 1_000_000,
         max_pixels=max_megapixels * 1_000_000,
+        max_clip_frames=max_clip_frames,
+        max_clip_seconds=float(max_clip_seconds),
+        max_clip_pixels=max_clip_megapixels * 1_000_000,
+        max_clip_volume=max_clip_volume * 1_000_000,
     )
     _say_where(settings.host, settings.port, settings.root_path, ui, bool(settings.keys))
     from keendepth.app.serve import run

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from keendepth.core.types import Image
-from keendepth.io.errors import FileError, check_file, check_size, reading
+from keendepth.io.errors import FileError, check_file, check_size, most_pixels, reading
 
 _log = logging.getLogger("keendepth")
 
@@ -37,6 +37,7 @@ class Clip:
     path: Path
     frames: int  # packets of pictures in the file; a damaged clip decodes to fewer
     rate: Fraction  # frames a second, on average
+    size: tuple[int, int] | None = None  # (height, width) as stored, where the file says it before it is decoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +54,11 @@ def open_clip(path: str | Path) -> Clip:
     path = Path(path)
     with _opened(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or RATE
+        size = (stream.height, stream.width) if stream.height and stream.width else None
+        if size:
+            check_size(path, *size)
         count = sum(1 for packet in _packets(container, stream) if packet.size)
-    return Clip(path, count, Fraction(rate) if 0 < rate < 1000 else RATE)
+    return Clip(path, count, Fraction(rate) if 0 < rate < 1000 else RATE, size)
 
 
 def frames(clip: Clip, wanted: Iterable[int] | None = None, start: int = 0) -> Iterator[ClipFrame]:
@@ -131,6 +135,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
             raise FileError(path, f"expected a video, found no moving picture in it (it has {kinds})")
         streams[0].thread_type = "AUTO"
+        # nothing larger is decoded, whatever the header says; a quarter more, as codecs count in whole blocks
+        streams[0].codec_context.options = {"max_pixels": str(most_pixels() * 5 // 4)}
         yield container, streams[0]
 
 
@@ -165,9 +171,9 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _upright(path: Path, frame: Any, stream: Any) -> UInt8[np.ndarray, "h w 3"]:
-    check_size(path, frame.height, frame.width)
     shape = stream.sample_aspect_ratio or Fraction(1)
     width = max(1, round(frame.width * shape)) if Fraction(1, 8) < shape < 8 else frame.width
+    check_size(path, frame.height, max(width, frame.width))
     options: dict[str, Any] = {"width": width, "threads": CONVERTING}
     if frame.colorspace in UNNAMED and frame.height >= HD_LINES:
         options["src_colorspace"] = BT709
