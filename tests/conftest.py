@@ -1,6 +1,8 @@
 """Shapes are checked at run time; `shared` is the folder of real pictures, where there is one."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,14 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the real pictures of ../shared, which this machine does not have")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A test that configures the server's log leaves no handler behind, whose stream is closed by the next test."""
+    loggers = [logging.getLogger(name) for name in ("keendepth", "uvicorn")]
+    before = [(list(one.handlers), one.level, one.propagate) for one in loggers]
+    yield
+    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        one.handlers[:], one.propagate = handlers, propagate
+        one.setLevel(level)

@@ -249,10 +249,16 @@ def test_each_format_is_downloaded_and_reads_back(visit: Visit, tmp_path: Path) 
     page.wait_for_selector("#files a")
     files = {}
     for link in page.locator("#files a[download]").all():
-        with page.expect_download() as coming:
-            link.click()
-        path = tmp_path / coming.value.suggested_filename
-        coming.value.save_as(path)
+        path = tmp_path / link.get_attribute("download")
+        if (
+            path.suffix == ".json"
+        ):  # Chromium stops a page at the eleventh download in quick succession: these by their address
+            path.write_bytes(page.context.request.get(link.get_attribute("href")).body())
+        else:
+            with page.expect_download() as coming:
+                link.click()
+            assert coming.value.suggested_filename == path.name
+            coming.value.save_as(path)
         files[path.name] = path
     suffixes = (".depth.png", ".depth.exr", ".depth.npz", ".depth.tiff", ".depth.pfm", ".depth.dpt")
     for suffix in suffixes:
