@@ -37,7 +37,9 @@ class Level(NamedTuple):
     rgb: np.ndarray  # [h w 3], 0..255: the photo itself (uint8) on the finest level, float32 below
 
 
-def refine_jointly(image: Image, depth: DepthMap, options: JointOptions) -> Float32[np.ndarray, "h w"]:
+def refine_jointly(
+    image: Image, depth: DepthMap, options: JointOptions, start: tuple[int, int] | None = None
+) -> Float32[np.ndarray, "h w"]:
     """Values [h w] at the image's size: on every level of a pyramid, pixels near depth edges take the weighted median of
     the coarser level's samples; elsewhere the input is kept.
 
@@ -46,8 +48,9 @@ def refine_jointly(image: Image, depth: DepthMap, options: JointOptions) -> Floa
     the photo is undecided, so hardly any depth between two surfaces is invented. Unknown pixels (NaN) weigh nothing and win
     where they hold more than half of the weight; sky (+inf) is a value like any other.
     After Kopf et al. 2007 (joint bilateral up-sampling) and Ma et al. 2013 (weighted median); pyramid and prior are ours.
+    `start`: the map's `effective_size`, from a caller who has found it already.
     """
-    start = effective_size(depth)
+    start = start or effective_size(depth)
     threshold = _edge_threshold(depth, options.edge_share)
     levels = _pyramid(image, depth, start)
     coarse = next(levels)

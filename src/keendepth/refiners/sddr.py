@@ -84,7 +84,8 @@ class Sddr:
             del sizes[0]  # it would throw away what the second look adds
         first, *rest = sizes
         picture = image.resized(*first)
-        high = self.second(picture, self._look_again(picture, side, predictor) or depth)
+        looked = self._look_again(picture, side, predictor)
+        high = self.second(picture, depth, effective) if looked is None else self.second(picture, looked)
         values = self.apply(Nearness.of(depth.resized(*first, ENLARGED_BY)).values, high, picture.rgb)
         for size in rest:
             picture = image.resized(*size)
@@ -92,9 +93,13 @@ class Sddr:
             values = self.apply(larger, self.second(picture, near_map(values)), picture.rgb)
         return values
 
-    def second(self, image: Image, depth: DepthMap) -> Float32[np.ndarray, "h w"]:
-        """What the network gets as HIGH, in nearness at the image's size, made of the sharpest depth there is."""
-        return along_photo(image, depth) if self.options.guide else Nearness.of(depth.resized(*image.size)).values
+    def second(
+        self, image: Image, depth: DepthMap, effective: tuple[int, int] | None = None
+    ) -> Float32[np.ndarray, "h w"]:
+        """What the network gets as HIGH, in nearness at the image's size, made of the sharpest depth there is; `effective`: its size, if known."""
+        if self.options.guide:
+            return along_photo(image, depth, effective)
+        return Nearness.of(depth.resized(*image.size)).values
 
     def apply(
         self, low: Float32[np.ndarray, "h w"], high: Float32[np.ndarray, "h w"] | None, rgb: UInt8[np.ndarray, "h w 3"]

@@ -79,9 +79,9 @@ def near_map(near: Float32[np.ndarray, "h w"]) -> DepthMap:
         return DepthMap((1 / near).astype(np.float32), DepthKind.METRIC)
 
 
-def along_photo(image: Image, depth: DepthMap) -> Float32[np.ndarray, "h w"]:
+def along_photo(image: Image, depth: DepthMap, start: tuple[int, int] | None = None) -> Float32[np.ndarray, "h w"]:
     """Nearness of the weighted median of a map along the photo (`refiners.joint`), at the photo's size: sharp, and wrong here and there.
 
-    It is the second map of a refiner that has no better one: what SDDR calls HIGH (**ours**).
+    It is the second map of a refiner that has no better one: what SDDR calls HIGH (**ours**). `start`: as in `refine_jointly`.
     """
-    return Nearness.of(depth.with_values(refine_jointly(image, depth, JointOptions()))).values
+    return Nearness.of(depth.with_values(refine_jointly(image, depth, JointOptions(), start))).values

@@ -239,8 +239,12 @@ def components(near: Float32[np.ndarray, "h w"]) -> np.ndarray:
 
 def jumps(near: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Pixels on either side of a jump."""
-    across, down = _steps(near)
-    edge = np.zeros(near.shape, bool)
+    return both_sides(*_steps(near))
+
+
+def both_sides(across: Bool[np.ndarray, "h v"], down: Bool[np.ndarray, "g w"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels on either side of the marked steps to the right (v = w - 1) and down (g = h - 1)."""
+    edge = np.zeros((across.shape[0], down.shape[1]), bool)
     edge[:, :-1] |= across
     edge[:, 1:] |= across
     edge[:-1] |= down

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32, Int, UInt8
 from scipy import ndimage
 
 from keendepth.core import geometry
-from keendepth.training.degrade import components
+from keendepth.training.degrade import both_sides, components
 
 # All constants are ours. A network that has seen rendered surfaces only takes the grain of a photo for edges, and its soft edges for grain.
 DRESSED = 0.75  # chance of a surface to be dressed
@@ -63,11 +63,12 @@ def _crop(
     photo: UInt8[np.ndarray, "a b 3"], size: tuple[int, ...], rng: np.random.Generator
 ) -> Float32[np.ndarray, "h w 3"]:
     """A window of a photo, enlarged or reduced, flipped."""
-    least = max(want / have for want, have in zip(size, photo.shape, strict=False))
+    whole = photo.shape[:2]
+    least = max(want / have for want, have in zip(size, whole, strict=True))
     zoom = max(least, float(np.exp(rng.uniform(*np.log(ZOOM)))))
     # Not more of the photo than is shown is resized.
-    window = tuple(min(have, max(1, round(want / zoom))) for want, have in zip(size, photo.shape, strict=False))
-    top, left = (int(rng.integers(have - want + 1)) for want, have in zip(window, photo.shape, strict=False))
+    window = tuple(min(have, max(1, round(want / zoom))) for want, have in zip(size, whole, strict=True))
+    top, left = (int(rng.integers(have - want + 1)) for want, have in zip(window, whole, strict=True))
     found = geometry.resize(photo[top : top + window[0], left : left + window[1]], (size[0], size[1]))
     return found[:, ::-1] if rng.random() < 0.5 else found
 
@@ -76,12 +77,7 @@ def _soft_rims(
     rgb: Float32[np.ndarray, "h w 3"], surfaces: Int[np.ndarray, "h w"], chosen: Bool[np.ndarray, "h w"]
 ) -> Float32[np.ndarray, "h w 3"]:
     """Pixels where two surfaces meet, one of them dressed, become (1 2 1) x (1 2 1) / 16 means: a camera's pixel sees both sides."""
-    rim = np.zeros(surfaces.shape, bool)
-    across, down = surfaces[:, 1:] != surfaces[:, :-1], surfaces[1:] != surfaces[:-1]
-    rim[:, 1:] |= across
-    rim[:, :-1] |= across
-    rim[1:] |= down
-    rim[:-1] |= down
+    rim = both_sides(surfaces[:, 1:] != surfaces[:, :-1], surfaces[1:] != surfaces[:-1])
     rows, columns = np.nonzero(rim & ndimage.binary_dilation(chosen))
     padded = np.pad(rgb, ((1, 1), (1, 1), (0, 0)), mode="edge")
     mean = np.zeros((len(rows), 3), np.float32)
