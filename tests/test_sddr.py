@@ -275,7 +275,7 @@ def test_a_shipped_file_is_registered_by_its_card(onnx: Path) -> None:
         "parameters": 3,
     }
     (onnx.parent / "sddr-small.json").write_text(json.dumps(card))
-    sddr._register_shipped(onnx.parent)
+    register_shipped(onnx.parent, "sddr*.json", Sddr)
     try:
         image, depth = scene()
         assert refiners.registry.card("sddr-test").parameters == 3
@@ -370,7 +370,7 @@ def test_thirty_steps_from_scenes_and_photos_to_a_refiner(tmp_path: Path) -> Non
     assert figures["harm"] < 0.05
     assert {"gt", "matching", "edges", "fusion"} <= log[-2].keys()
     assert sorted(x.name for x in (tmp_path / "run" / "labels").iterdir()) == ["round-001-0", "round-002-0"]
-    card = sddr.read_card(tmp_path / "run" / "model.json")
+    card = read_card(tmp_path / "run" / "model.json")
     assert (card.name, card.parameters > 100_000) == ("sddr", True)
     image, depth = scene()
     small = depth.resized(24, 32)

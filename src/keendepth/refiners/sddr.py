@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from keendepth.core import edges, geometry
-from keendepth.core.types import Card, DepthMap, Image
+from keendepth.core.types import DepthMap, Image
 from keendepth.predictors import WEIGHTS, Predictor
-from keendepth.predictors.card import read_role
-from keendepth.refiners import registry
 from keendepth.refiners.joint import effective_size
 from keendepth.refiners.network import Network, OnnxNetwork, refine_normalised
+from keendepth.refiners.shipped import register_shipped
 from keendepth.refiners.space import Nearness, along_photo, near_map
 from keendepth.refiners.tiles import cropped, fit_window
 from keendepth.refiners.windows import OVERLAP, Blend, Window, cover, grid
@@ -229,19 +227,4 @@ def _network(path: str | Path, sha256: str) -> Network:
     return TorchNetwork(path)
 
 
-def read_card(path: Path) -> Card:
-    """The card of a shipped refiner: the keys of `Card`, others left out."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    known = {entry.name for entry in fields(Card)} - {"kind", "native_size"}
-    return Card(**{key: value for key, value in content.items() if key in known})
-
-
-def _register_shipped(folder: Path) -> None:
-    """Each card in `folder` whose role is refiner becomes an entry; "sddr" is sddr-small."""
-    for path in sorted(folder.glob("sddr*.json")):
-        if read_role(path) == "refiner" and path.with_suffix(".onnx").is_file():
-            card = read_card(path)
-            registry.register_card(card)(partial(Sddr, path.with_suffix(".onnx"), sha256=card.sha256))
-
-
-_register_shipped(WEIGHTS)
+register_shipped(WEIGHTS, "sddr*.json", Sddr)  # "sddr" is sddr-small

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,10 @@ from jaxtyping import Float32, UInt8
 from keendepth.core import geometry
 from keendepth.core.types import DepthMap, Image
 from keendepth.predictors import WEIGHTS, Predictor
-from keendepth.predictors.card import read_role
-from keendepth.refiners import registry
 from keendepth.refiners.restore import Far, Form, Space, Span, brought_back, mixed, share
-from keendepth.refiners.sddr import LEAST_SPAN, read_card
+from keendepth.refiners.sddr import LEAST_SPAN
 from keendepth.refiners.sharp_network import SharpNetwork, of_path
+from keendepth.refiners.shipped import register_shipped
 from keendepth.refiners.windows import Blend, Window, cover
 
 SHIPPED = WEIGHTS / "sharp-small.onnx"
@@ -142,12 +141,4 @@ class Sharp:
         return "minmax" if self.options.restore == "minmax" else "lstsq"
 
 
-def _register_shipped(folder: Path) -> None:
-    """Each card in `folder` of a sharpener becomes an entry."""
-    for path in sorted(folder.glob("sharp*.json")):
-        if read_role(path) == "refiner" and path.with_suffix(".onnx").is_file():
-            card = read_card(path)
-            registry.register_card(card)(partial(Sharp, path.with_suffix(".onnx"), sha256=card.sha256))
-
-
-_register_shipped(WEIGHTS)
+register_shipped(WEIGHTS, "sharp*.json", Sharp)
