@@ -19,6 +19,7 @@ from keendepth.nn.refine_net import DepthOnly, RefineNet, RefineNetOptions  # no
 from keendepth.refiners import sddr  # noqa: E402
 from keendepth.refiners.network import OnnxNetwork, normalised  # noqa: E402
 from keendepth.refiners.sddr import Sddr, SddrOptions, adaptive_size, coarse_to_fine, levels  # noqa: E402
+from keendepth.refiners.shipped import read_card, register_shipped  # noqa: E402
 from keendepth.refiners.space import Nearness  # noqa: E402
 from keendepth.refiners.torch_network import TorchNetwork  # noqa: E402
 from keendepth.training import labels, runs  # noqa: E402
