@@ -25,7 +25,7 @@ LISTS = ("hls", "concat", "dash", "lavfi", "sdp", "imf")
 HD_LINES = 720  # from here on a clip that does not name its colour matrix means BT.709, below it BT.601 (the usual rule of players)
 BT709 = 1  # ITU-T H.273, matrix coefficients
 UNNAMED = (2, 3)  # H.273: unspecified, reserved
-CONVERTING = 1  # threads for changing colours: with more, one clip of 32 frames in 600 came out with other bytes (PyAV 18.1, busy machine)
+CONVERTING = 1  # threads for changing colours: see `_planes` for what else makes bytes differ
 ENCODERS = ("libx264", "libopenh264")
 QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0"}  # no B-frames, so that pieces join without a gap
 
@@ -204,11 +204,27 @@ def encode(path: Path, pictures: Iterable[tuple[int, UInt8[np.ndarray, "h w 3"]]
                 stream.height, stream.width, stream.pix_fmt = rgb.shape[0], rgb.shape[1], "yuv420p"
                 stream.codec_context.time_base = Fraction(1, TICKS)
                 stream.codec_context.thread_count = 1  # more threads, other bytes
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p", threads=CONVERTING)
+            frame = av.VideoFrame.from_ndarray(_planes(av, rgb), format="yuv420p")
             frame.pts, frame.time_base = ticks, Fraction(1, TICKS)
             container.mux(stream.encode(frame))
         if stream is not None:
             container.mux(stream.encode(None))
+
+
+def _planes(av: Any, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w"]:
+    """The picture in yuv420p, planes below each other, converted at sides that are multiples of 16 and cropped.
+
+    At 136 pixels FFmpeg's conversion gave other bytes in 2 pieces of 240 (8 processes), at 144 in none: it reads beyond the row.
+    """
+    height, width = rgb.shape[:2]
+    wide = np.pad(rgb, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
+    rows, columns = wide.shape[:2]
+    frame = av.VideoFrame.from_ndarray(wide, format="rgb24").reformat(format="yuv420p", threads=CONVERTING)
+    flat = frame.to_ndarray().ravel()
+    light, colour = np.split(flat, [rows * columns])
+    chroma = colour.reshape(2, rows // 2, columns // 2)[:, : height // 2, : width // 2]
+    own = np.concatenate([light.reshape(rows, columns)[:height, :width].ravel(), chroma.ravel()])
+    return own.reshape(height * 3 // 2, width)
 
 
 def join(path: Path, pieces: Iterable[Path]) -> None:
