@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,7 @@ FIRST_HELD_OUT = 1_000_000  # training never sees scenes from this number on
 FARTHEST = 10.0  # metres: rooms are scored, not what lies behind their windows
 TABLES = ("fusion", "any", "harm", "cost")
 Row = dict[str, float | str]
-Named = dict[str, list[Refiner]]  # a row of a table -> the runs that it averages
+Named = dict[str, list[Sddr]]  # a row of a table -> the runs that it averages
 
 
 # ---- fusion: the paper's task
@@ -75,7 +76,15 @@ def fusion_ways(networks: Named) -> dict[str, list[Callable[[Image, DepthMap, Pr
         found[way] = [partial(fused, way=way)]
     for name in (*CLASSIC, "tiles"):
         found[name] = [refiners.registry.build(name).refine]
-    return found | {name: [one.refine for one in runs] for name, runs in networks.items()}
+    for name, runs in networks.items():
+        found[name] = [one.refine for one in runs]
+        found[f"{name}, second look"] = [looking_again(one).refine for one in runs]
+    return found
+
+
+def looking_again(refiner: Sddr) -> Sddr:
+    """The same with the predictor's second, larger look as HIGH: the paper's own input."""
+    return Sddr(refiner.network, replace(refiner.options, look_again=True))
 
 
 def judge(depth: DepthMap, truth: DepthMap) -> dict[str, float]:
@@ -207,7 +216,7 @@ def cost(networks: Named, options: argparse.Namespace) -> list[Row]:
         work[way] = partial(refiners.registry.build(way).refine, image, low, predictor)
     for way, runs in networks.items():
         work[f"{way}, one pass of N_r"] = partial(runs[0].refine, image, low)
-        work[f"{way}, with a second look"] = partial(runs[0].refine, image, low, predictor)
+        work[f"{way}, with a second look"] = partial(looking_again(runs[0]).refine, image, low, predictor)
         for s in () if options.quick else (1, 3):
             staged = Sddr(runs[0].network, SddrOptions(windows=s))
             work[f"{way}, S = {s}"] = partial(staged.refine, image, low, predictor)

@@ -15,14 +15,15 @@ from keendepth.losses.edge import edge_weighted_l1, edge_weights  # noqa: E402
 from keendepth.nn import blocks, refine_net  # noqa: E402
 from keendepth.nn.refine_net import DepthOnly, RefineNet, RefineNetOptions, normalise, restore  # noqa: E402
 
-HEADS = ("residual", "mix")
+HEADS = ("residual", "mix", "fine")
 SIZES = [(64, 64), (37, 53), (130, 64), (1, 1), (7, 5)]
 
 
 def built(head: str, rgb: bool = True, awake: bool = False) -> RefineNet:
     """A tiny network; `awake`: the layers that start at zero are random instead."""
     torch.manual_seed(0)
-    network = RefineNet(RefineNetOptions("tiny", rgb, head)).eval()
+    fine = 8 if head == "fine" else 0  # the mixing head at full size
+    network = RefineNet(RefineNetOptions("tiny", rgb, "mix" if fine else head, fine=fine)).eval()
     if awake:
         for parameter in network.parameters():
             if parameter.dim() > 1:
@@ -47,12 +48,13 @@ def smooth(size: tuple[int, int]) -> Tensor:
 @torch.no_grad()
 def test_a_new_network_returns_low(head: str, rgb: bool, size: tuple[int, int]) -> None:
     low, high, photo = inputs(size)
-    if head == "mix":  # its first samples lie within a pixel, so a map without grain comes back nearly as it was
+    if head != "residual":  # its first samples lie within a pixel, so a map without grain comes back nearly as it was
         low = smooth(size)
         high = low + 0.01 * high
+    near = 5 / size[0] if head == "fine" else 0.03  # there, within five
     for training in (False, True):
         out = built(head, rgb).train(training)(low, high, photo if rgb else None)
-        assert torch.equal(out.depth, low) if head == "residual" else torch.allclose(out.depth, low, atol=0.03)
+        assert torch.equal(out.depth, low) if head == "residual" else torch.allclose(out.depth, low, atol=near)
         assert torch.equal(out.half, low[..., ::2, ::2])
         assert torch.equal(out.quarter, low[..., ::4, ::4])
 
@@ -127,6 +129,31 @@ def test_the_mix_head_samples_where_the_offset_points() -> None:
     out = head(torch.zeros(1, 16, 4, 32), low, low)
     assert torch.allclose(out[..., 2:50], low[..., 10:58], atol=5e-2)
     assert out.max() < 63.05  # beyond the border its last values
+
+
+@torch.no_grad()
+def test_the_head_at_full_size_mixes_what_is_there_and_samples_where_the_offset_points() -> None:
+    head, (low, high, _) = built("fine", awake=True).head, inputs((24, 32))
+    x = torch.randn(2, 8, 24, 32)
+    out, both = head(x, low, high), torch.cat([low, high], 1)
+    assert (out - low).abs().max() > 0.1
+    assert (out >= both.amin((1, 2, 3), keepdim=True) - 1e-5).all()
+    assert (out <= both.amax((1, 2, 3), keepdim=True) + 1e-5).all()
+    assert torch.allclose(head(x, 3 * low + 2, 3 * high + 2), 3 * out + 2, atol=1e-4)
+    for part in (head.choose.weight, head.choose.bias):
+        part.zero_()
+    head.choose.bias[0] = torch.atanh(torch.tensor(4 / head.reach))  # 4 pixels to the right
+    head.choose.bias[2 * head.samples :] = -20.0
+    head.choose.bias[2 * head.samples] = refine_net.LARGEST_LOGIT  # only the first sample counts
+    ramp = torch.arange(64.0).expand(1, 1, 8, 64).contiguous()
+    out = head(torch.zeros(1, 8, 8, 64), ramp, ramp)
+    assert torch.allclose(out[..., 2:58], ramp[..., 6:62], atol=2e-2)
+    assert out.max() < 63.05  # beyond the border its last values
+
+
+def test_a_level_at_full_size_needs_the_mixing_head() -> None:
+    with pytest.raises(ValueError, match="fine must be 0"):
+        RefineNetOptions("tiny", True, "residual", fine=8)
 
 
 @torch.no_grad()

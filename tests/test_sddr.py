@@ -15,6 +15,7 @@ from keendepth import pipeline, refiners  # noqa: E402
 from keendepth.cli import contracts  # noqa: E402
 from keendepth.core.types import Card, DepthKind, DepthMap, Image  # noqa: E402
 from keendepth.export import export_onnx  # noqa: E402
+from keendepth.nn import checkpoint  # noqa: E402
 from keendepth.nn.refine_net import DepthOnly, RefineNet, RefineNetOptions  # noqa: E402
 from keendepth.refiners import sddr  # noqa: E402
 from keendepth.refiners.network import OnnxNetwork, normalised  # noqa: E402
@@ -230,7 +231,7 @@ def test_the_second_look_is_fitted_to_the_first(windows: int) -> None:
     image, depth = scene()
     blurred = depth.resized(12, 16).resized(96, 128)
     predictor = Exact()
-    refined = Sddr(HIGH.network, SddrOptions(windows=windows)).refine(image, blurred, predictor)
+    refined = Sddr(HIGH.network, SddrOptions(windows=windows, look_again=True)).refine(image, blurred, predictor)
     before, after = (np.abs(x.values - depth.values).mean() for x in (blurred, refined))
     assert after < 0.5 * before  # 8-bit colour rounds what the predictor knows
     assert predictor.sizes[0] == (55, 74)  # twice the native side, in the picture's shape
@@ -379,6 +380,25 @@ def test_thirty_steps_from_scenes_and_photos_to_a_refiner(tmp_path: Path) -> Non
     through_torch = Sddr(TorchNetwork(tmp_path / "run")).refine(image, small).values
     np.testing.assert_allclose(through_onnx, through_torch, rtol=1e-3)
     assert not np.array_equal(through_onnx, small.resized(96, 128).values)
+
+
+def test_a_run_begins_with_weights_of_a_network_without_a_level_at_full_size(tmp_path: Path) -> None:
+    made_cache(tmp_path / "scenes", count=4)
+    made_cache(tmp_path / "held", count=2, first=1_000_000)
+    data = tuple(str(tmp_path / name) for name in ("scenes", "held"))
+    quick = [*SMALL, "gradient=0", "fusion=0", "pair_share=0"]
+    train(runs.Run(tmp_path / "first", "sddr", data), sets=[*quick, "steps=3"])
+    sets = [*quick, "steps=1", "lr=1e-12", "ema_decay=0", "fine=8", f"start={tmp_path / 'first'}"]
+    train(runs.Run(tmp_path / "next", "sddr", data), sets=sets)
+    before, after = (checkpoint.load(tmp_path / name / "student.safetensors")[0] for name in ("first", "next"))
+    shared = [key for key in before if not key.startswith("head.")]
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in shared)
+    assert after["head.choose.weight"].shape == (25, 8, 3, 3)
+    image, depth = scene()
+    small = depth.resized(24, 32)
+    through_onnx = Sddr(tmp_path / "next").refine(image, small).values
+    through_torch = Sddr(TorchNetwork(tmp_path / "next")).refine(image, small).values
+    np.testing.assert_allclose(through_onnx, through_torch, rtol=1e-3)
 
 
 ABLATIONS = {

@@ -39,7 +39,8 @@ class SddrOptions:
     pixels: int = 1_500_000  # of one pass of the network; larger pictures go through in overlapping tiles
     enlarge: float = 8.0  # one pass enlarges at most so much; the network saw 16, and is better at 8
     guide: bool = True  # the second map goes along the photo first (the weighted median); without a predictor it is the first one that does
-    high_factor: float = 2.0  # the predictor's second look, in multiples of its native size (SDDR, MiDaS: 2)
+    look_again: bool = False  # whether a predictor's second, larger look becomes HIGH, as in the paper; with `indoor-small` it blunts edges (docs/decisions.md)
+    high_factor: float = 2.0  # the second look, in multiples of the predictor's native size (SDDR, MiDaS: 2)
     alpha: float = (
         0.03  # Eq. 11: usual mean gradient of the predictor's training depth; not given there, see `adaptive_size`
     )
@@ -58,8 +59,8 @@ class Sddr:
     def refine(self, image: Image, depth: DepthMap, predictor: Predictor | None = None) -> DepthMap:
         """Depth at the image's size, of the same kind and scale; unknown pixels stay unknown, sky stays sky.
 
-        A small map is enlarged in passes of no more than `options.enlarge` each. With a `predictor` the first pass also sees its
-        depth at `options.high_factor` times the native size; without, the photo alone (SDDR section 2 has only the former).
+        A small map is enlarged in passes of no more than `options.enlarge` each. With a `predictor` and `options.look_again` the first pass
+        also sees its depth at `options.high_factor` times the native size (SDDR section 2); else the photo alone.
         FileNotFoundError or ValueError where the network cannot be loaded.
         """
         whole = Nearness.of(depth.resized(*image.size))
@@ -77,7 +78,7 @@ class Sddr:
         self, image: Image, depth: DepthMap, effective: tuple[int, int], predictor: Predictor | None
     ) -> Float32[np.ndarray, "h w"]:
         sizes = levels(effective, image.size, self.options.enlarge)
-        side = native_side(depth, predictor)
+        side = native_side(depth, predictor) if self.options.look_again else None
         while side and len(sizes) > 1 and max(sizes[0]) < side * self.options.high_factor:
             del sizes[0]  # it would throw away what the second look adds
         first, *rest = sizes

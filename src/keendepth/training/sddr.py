@@ -49,6 +49,8 @@ class SddrTraining:
     """Displaced samples of the mix head."""
     reach: float = 18.0
     """How far these may lie, in pixels."""
+    fine: int = 0
+    """Channels of a level of the network at full size (mix head only); 0 leaves it out."""
     supervision: Literal["edge_l1", "affine"] = "edge_l1"
     """L_gt: L1 weighted at edges in the low map's units, which keeps them; or the affine-invariant loss (paper)."""
     matching: float = 0.5
@@ -69,6 +71,8 @@ class SddrTraining:
     """Steps between two rounds of pseudo-labels with the averaged weights; 0 makes them once."""
     noise: bool = True
     """Local inconsistency and edge deformation (paper section 3.1) in inputs made from exact depth."""
+    guide: float = 0.75
+    """Chance that the second map is the weighted median along the photo, as in use; else it is the low one (ours)."""
     crop: tuple[int, int] = (256, 320)
     """(height, width) of training crops."""
     pair_share: float = 0.25
@@ -76,7 +80,7 @@ class SddrTraining:
     retexture: float = 0.4
     """Share of rendered views whose surfaces are dressed in the photos of the data, where it has any (ours)."""
     start: str = ""
-    """Weights to begin with: a run's folder, or its student.safetensors, of a network of the same shape; empty begins afresh."""
+    """Weights to begin with: a run's folder, or its student.safetensors, of the same shape (another head or fine level begins afresh); empty begins afresh."""
     clean: float = 0.08
     """Share of rendered views whose input is perfect."""
     near_clean: float = 0.12
@@ -129,7 +133,13 @@ class SddrMethod:
 
 def _begin_with(student: RefineNet, path: Path) -> None:
     path = path / STUDENT if path.is_dir() else path
-    checkpoint.fill(student, checkpoint.load(path)[0], str(path))
+    own, state = student.state_dict(), checkpoint.load(path)[0]
+    for part in ("head.", "fine."):  # another head, or a level more, begins afresh as a whole
+        fresh = {key: value for key, value in own.items() if key.startswith(part)}
+        found = {key: value.shape for key, value in state.items() if key.startswith(part)}
+        if found != {key: value.shape for key, value in fresh.items()}:
+            state = {key: value for key, value in state.items() if key not in found} | fresh
+    checkpoint.fill(student, state, str(path))
 
 
 def _sources(data: Sequence[Path]) -> tuple[list[SceneCache], list[SceneCache], list[PairSet]]:
@@ -160,6 +170,7 @@ def _view_options(options: SddrTraining, fit: FitOptions) -> ViewOptions:
         pair_share=options.pair_share,
         retexture=options.retexture,
         degrade=Degrade(mixture, noise=options.noise, alone=options.alone),
+        guide=options.guide,
         edge_weight=options.edge_weight,
         labels_from=late if wanted else 2**62,
         scene_labels=options.labels != "self",
@@ -173,7 +184,7 @@ class SddrRecipe:
     def __init__(self, options: SddrTraining, views: Views | None = None) -> None:
         self.options, self.views = options, views
         self.student = RefineNet(
-            RefineNetOptions(options.size, options.rgb, options.head, options.samples, options.reach)
+            RefineNetOptions(options.size, options.rgb, options.head, options.samples, options.reach, options.fine)
         )
         self.round = 0  # of pseudo-labels; 0: none yet
 
