@@ -186,7 +186,7 @@ def test_attention_tells_low_from_high_and_places_apart() -> None:
     ("size", "least", "most"), [("tiny", 0.2e6, 0.4e6), ("small", 0.8e6, 1.4e6), ("paper", 10e6, 17e6)]
 )
 def test_sizes(size: str, least: float, most: float) -> None:
-    for head in HEADS:
+    for head in refine_net.HEADS:
         count = sum(parameter.numel() for parameter in RefineNet(RefineNetOptions(size, head=head)).parameters())
         assert least < count < most
 
