@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -50,19 +50,16 @@ class Target:
 
     def identity(self) -> Float[Tensor, "2 b 1 h w"]:
         """The error of each source as it is."""
-        n, b = self.sources.shape[:2]
-        middle = self.middle.expand(n, *self.middle.shape).flatten(0, 1)
-        return photometric.photometric_error(self.sources.flatten(0, 1), middle).unflatten(0, (n, b))
+        return torch.stack([photometric.photometric_error(source, self.middle) for source in self.sources])
 
-    def errors(
-        self, depths: Float[Tensor, "k b 1 h w"]
-    ) -> tuple[Float[Tensor, "2 k b 1 h w"], Float[Tensor, "2 k b 1 h w"]]:
-        """(errors of each source seen through each depth, whether it shows the pixel, as 0 and 1)."""
-        shape = (2, *depths.shape[:2])
-        pictures, planes = _all(self.sources[:, None], shape, 3), _all(depths[None], shape, 3)
-        seen = warp.warp(pictures, planes, _all(self.motion[:, None], shape, 2), _all(self.K, shape, 2))
-        errors = photometric.photometric_error(seen.picture, _all(self.middle, shape, 3))
-        return errors.unflatten(0, shape), seen.inside.unflatten(0, shape)
+    def errors(self, depth: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "2 b 1 h w"], Bool[Tensor, "2 b 1 h w"]]:
+        """(error of each source seen through this depth, whether it shows the pixel).
+
+        One source at a time: its maps stay in a CPU's cache.
+        """
+        seen = [warp.warp(s, depth, motion, self.K) for s, motion in zip(self.sources, self.motion, strict=True)]
+        errors = [photometric.photometric_error(one.picture, self.middle) for one in seen]
+        return torch.stack(errors), torch.stack([one.inside for one in seen])
 
     def losses(
         self, sigmas: list[Tensor], network: DepthNet, rng: torch.Generator | None = None
@@ -72,17 +69,11 @@ class Target:
         full = [
             s if s.shape[2:] == size else interpolate(s, size, mode="bilinear", align_corners=False) for s in sigmas
         ]
-        errors, inside = self.errors(torch.stack([network.depth(sigma) for sigma in full]))
-        still = self.identity()[:, None].expand_as(errors).flatten(1, 2) if self.rules.auto_mask else None
-        shown = inside.flatten(1, 2) if self.rules.inside else None
-        loss, _ = photometric.minimum_reprojection(errors.flatten(1, 2), still, shown, rng)
+        errors, inside = (torch.cat(x, 1) for x in zip(*(self.errors(network.depth(s)) for s in full), strict=True))
+        still = self.identity().repeat(1, count, 1, 1, 1) if self.rules.auto_mask else None
+        loss, _ = photometric.minimum_reprojection(errors, still, inside if self.rules.inside else None, rng)
         smooth = [
             photometric.smoothness(sigma, interpolate(self.middle, sigma.shape[2:], mode="area")) / 2**k
             for k, sigma in enumerate(sigmas)
         ]
         return {"photometric": loss, "smooth": self.rules.smooth * torch.stack(smooth).sum() / count}
-
-
-def _all(x: Tensor, shape: tuple[int, ...], last: int) -> Tensor:
-    """The same for every source, depth and picture, as one batch; `last` dimensions stay."""
-    return x.expand(*shape, *x.shape[-last:]).flatten(0, 2)

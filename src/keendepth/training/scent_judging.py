@@ -38,9 +38,9 @@ def truth_figures(depth: Float[Tensor, "b 1 h w"], near: Float[Tensor, "b 1 h w"
 
 def film_figures(target: Target, depth: Float[Tensor, "b 1 h w"]) -> dict[str, float]:
     """The error of re-projection beside that of the frames as they are, and the share of pixels that teach (scent_depth.md 12.5)."""
-    errors, _ = target.errors(depth[None])
+    errors, _ = target.errors(depth)
     still = target.identity()
-    _, used = minimum_reprojection(errors[:, 0], still)
+    _, used = minimum_reprojection(errors, still)
     figures: Mapping[str, Tensor] = {
         "reprojection": errors.amin(0).mean(), "identity": still.amin(0).mean(), "teaching": used
     }  # fmt: skip
