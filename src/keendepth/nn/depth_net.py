@@ -68,14 +68,14 @@ class DepthNet(nn.Module):
 
 
 class DepthOnly(nn.Module):
-    """The network as it ships: a picture in, depth at its size out."""
+    """The network as it ships: a picture in; depth at its size out, as a share of `d_max`, whose digits float32 can hold."""
 
     def __init__(self, network: DepthNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
-        return self.network.depth(self.network(rgb)[0])
+        return self.network.depth(self.network(rgb)[0]) / self.network.d_max
 
 
 def _stage(before: int, after: int) -> nn.Sequential:

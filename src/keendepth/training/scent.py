@@ -235,5 +235,6 @@ def _card(options: ScentOptions, stride: int, parameters: int, path: Path) -> di
         "native_size": list(options.size),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "input": {"stride": stride, "rule": "keep"},
+        "output": {"scale": options.d_max},
         "notes": f"distilled: {options.distil}; twin {options.twin:g}; poses {options.poses}",
     }
