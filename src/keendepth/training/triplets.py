@@ -29,6 +29,10 @@ FILES = ("rgb.npy", "near.npy", "labels.npy", "ids.npy", "cameras.npy", "poses.n
 HELD_OUT = (
     1_000_000  # scenes with this number and above are for validation and benchmarks only, as in `training.scenes`
 )
+DRIVE = "drive"  # streets as one car's camera sees them
+HEIGHT, FOV = 1.5, 80.0  # of that camera: metres above the ground, degrees across; near those of KITTI's
+ROAD, CLEAR = 2.2, 4.0  # metres: how far from the middle a car drives at most; how far ahead is looked for room
+CAR_STEP = (0.4, 1.1)  # metres between its frames (scent_depth.md 10.2.3): 14 to 40 km/h at 10 pictures a second
 TRIES, NEXT = 4, 200_000  # another scene where one leaves the camera no room; how far apart their numbers are
 PERIOD, FRAMES = 5.0, (4, 5, 6)  # of the camera's path: the middle frame is the view itself
 STEEPEST = 1.2  # metres between frames at most: 10 pictures a second at 43 km/h
@@ -60,8 +64,10 @@ class TripletOptions:
     first: int = 0  # number of the first scene; the others follow
     size: tuple[int, int] = (64, 128)  # (height, width)
     samples: int = 9  # colours per pixel: below 4 far textures flicker, and blur corruptions then help
-    kinds: Mapping[str, float] = field(default_factory=lambda: {"street": 1.0})  # kind of `synthetic.render` -> share
-    flow: tuple[float, float] = (0.02, 0.06)  # how far four fifths of the picture move at most, as a share of its width
+    kinds: Mapping[str, float] = field(
+        default_factory=lambda: {DRIVE: 1.0}
+    )  # "drive" or one of `synthetic.KINDS` -> share
+    flow: tuple[float, float] = (0.03, 0.07)  # how far four fifths of the picture move at most, as a share of its width
 
 
 class RenderedTriplets:
@@ -156,30 +162,46 @@ def _stage(options: TripletOptions, row: int) -> Stage:
 
     kinds = list(options.kinds)
     shares = np.array(list(options.kinds.values()), float)
-    best, most = None, -1.0
+    kind = kinds[np.random.default_rng([options.first + row, 23]).choice(len(shares), p=shares / shares.sum())]
+    tried = []
     for attempt in range(TRIES):
         number = options.first + row + attempt * NEXT
-        rng = np.random.default_rng([number, 23])
-        stage, moved = moving(
-            synthetic.compose(number, kinds[rng.choice(len(shares), p=shares / shares.sum())]), options, rng
+        rng = np.random.default_rng([number, 29])
+        made = synthetic.compose(number, "street" if kind == DRIVE else kind)
+        stage, moved = (
+            moving(_at_the_wheel(made, rng), options, rng, CAR_STEP) if kind == DRIVE else moving(made, options, rng)
         )
-        if moved > most:
-            best, most = stage, moved
-        if most >= LEAST:
-            break
-    if best is None:
-        raise ValueError("no scene was tried")
-    return best
+        tried.append((moved, attempt, stage))
+        if moved >= LEAST:
+            return stage
+    return max(tried, key=lambda one: one[:2])[2]
 
 
-def moving(stage: Stage, options: TripletOptions, rng: np.random.Generator) -> tuple[Stage, float]:
-    """The stage with a camera whose frames `FRAMES` are well apart, and by what share of the width its picture moves."""
+def _at_the_wheel(stage: Stage, rng: np.random.Generator) -> Stage:
+    """The same street from a car that drives along it, by the camera that all cars share."""
+    from keendepth.data.scenes.stage import walking
+
+    view = stage.view
+    side = view.eye[0] if abs(view.eye[0]) < ROAD else ROAD * float(np.sign(view.eye[0]))
+    view = replace(
+        view, eye=(side, view.eye[1], HEIGHT), yaw=float(rng.uniform(-3, 3)), pitch=0.0, roll=0.0, fov=FOV
+    )  # fmt: skip
+    return replace(stage, view=walking(stage.world, view, (0.0, 1.0, 0.0), CLEAR))
+
+
+def moving(
+    stage: Stage, options: TripletOptions, rng: np.random.Generator, steps: tuple[float, float] = (STEEPEST, STEEPEST)
+) -> tuple[Stage, float]:
+    """The stage with a camera whose frames `FRAMES` are well apart, and by what share of the width its picture moves.
+
+    A step is as long as `options.flow` wants it, no longer than one drawn from `steps` (metres) and than there is room for.
+    """
     path = np.array(stage.view.move)
     length = float(np.linalg.norm(path))
     if length < 1e-3:
         return stage, 0.0
     per_metre = _flow_of(stage, path / length)
-    step = min(rng.uniform(*options.flow) / max(per_metre, 1e-9), length, STEEPEST)
+    step = min(rng.uniform(*options.flow) / max(per_metre, 1e-9), length, rng.uniform(*steps))
     reach = step / math.sin(2 * math.pi / PERIOD)
     sway = (*rng.uniform(-1.2, 1.2, 1), *rng.uniform(-0.5, 0.5, 2))  # degrees: a car on a road, a hand that holds still
     view = replace(stage.view, move=tuple(path / length * reach), period=PERIOD, sway=tuple(map(float, sway)))
