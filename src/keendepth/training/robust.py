@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from keendepth.data import corruptions
 from keendepth.export import export_onnx
 from keendepth.losses.affine import gradient_matching
+from keendepth.losses.graph import GraphDistillation, GraphOptions
 from keendepth.nn.mobile_depth import MobileDepth, load_onnx
 from keendepth.nn.retinex import OPERATIONS, ROBUST, Perturbation, perturb
+from keendepth.nn.teachers import Teacher, load_teacher
 from keendepth.predictors import WEIGHTS
 from keendepth.predictors.card import ModelCard
 from keendepth.training import register
@@ -49,6 +51,14 @@ class RobustTraining:
     """Weight of the same for the pictures that stay as they are."""
     matching: float = 0.5
     """Weight of multi-scale gradient matching of both, which keeps edges sharp."""
+    graph: float = 0.05
+    """Weight of graph distillation from the teacher's features of the clean picture; 0 leaves it out."""
+    distil: Literal["feature", "graph", "shuffled"] = "graph"
+    """What is learned from them: each place by itself, the graph of their relations, or that of another picture (control)."""
+    teacher: str = ""
+    """Whose features: see `nn.teachers`; empty: those of the network itself before training."""
+    block: int = 10
+    """Encoder block (0 to 12) that learns: 4 to 10 are at 1/16 of the size."""
     truth: float = 0.0
     """Weight of the same error against exact depth, for rendered pictures; 0: the teacher alone says what is right."""
     adversarial: float = 0.0
@@ -101,15 +111,22 @@ class RobustMethod:
         return Plan(recipe, batches, held_out(judged, made, options.validation, fit.batch_size), facts)
 
 
+class Answer(NamedTuple):
+    """What a network makes of pictures."""
+
+    depth: Float[Tensor, "b 1 h w"]
+    features: Float[Tensor, "b c h2 w2"]
+
+
 class Student(nn.Module):
-    """The network that is shipped."""
+    """The network, which ships, and the heads of distillation, which do not."""
 
-    def __init__(self, network: MobileDepth) -> None:
+    def __init__(self, network: MobileDepth, block: int, graph: GraphDistillation | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.block, self.graph = network, block, graph
 
-    def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
-        return self.network(rgb)
+    def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Answer:
+        return Answer(*self.network.with_features(rgb, self.block))
 
 
 class RobustRecipe:
@@ -120,13 +137,28 @@ class RobustRecipe:
         path = model_file(options.model)
         self.source = ModelCard.read(path.with_suffix(".json"))
         network = load_onnx(path)
-        self.teacher = copy.deepcopy(network).eval().requires_grad_(False)
-        self.student = Student(network)
+        self.expert: Teacher | None = None
+        self.student = Student(network, options.block, self._heads(network))
+        self.teacher = Student(copy.deepcopy(network), options.block, None).eval().requires_grad_(False)
         self.chances = chances(options.operations)
 
+    def _heads(self, network: MobileDepth) -> GraphDistillation | None:
+        """The learned heads, for maps as large as the network's are for training pictures."""
+        options = self.options
+        if options.graph <= 0:
+            return None
+        with torch.no_grad():
+            _, c, h, w = network.with_features(torch.zeros(1, 3, *options.size), options.block)[1].shape
+        if options.teacher:
+            self.expert = load_teacher(options.teacher)
+        heads = GraphOptions(feature=options.distil == "feature", shuffled=options.distil == "shuffled")
+        return GraphDistillation(c, self.expert.channels if self.expert else c, (h, w), heads)
+
     def start(self, context: StepContext) -> None:
-        """The teacher goes where the student is."""
+        """The teachers go where the student is."""
         self.teacher.to(context.device, memory_format=torch.channels_last)
+        if self.expert:
+            self.expert.to(context.device)
 
     def losses(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """Weighted errors of log depth against the teacher's answer to the clean picture, on twins and on pictures left as they are."""
@@ -134,11 +166,13 @@ class RobustRecipe:
         rng = context.rng
         stays = torch.rand(len(rgb), generator=rng).to(rgb.device) < options.clean_share
         with torch.no_grad():
-            target = self._seen(rgb, context.device)
+            answer = self._asked(rgb, context.device)
+            target = logarithm(thinned(answer.depth.float()))
             twin = torch.where(stays[:, None, None, None], rgb, perturb(rgb, rng, self.chances))
         if options.adversarial > 0:
             twin = self._adversarial(twin, target, stays, rng)
-        found = logarithm(thinned(self.student(twin)))
+        seen = self.student(twin)
+        found = logarithm(thinned(seen.depth))
         losses: dict[str, Tensor] = {}
         error = (found - target).abs().flatten(1).mean(1)
         losses["consistency"] = options.consistency * _mean_of(error, ~stays)
@@ -151,13 +185,15 @@ class RobustRecipe:
             known = torch.isfinite(exact)
             wrong = torch.where(known, (found - logarithm(exact)).abs(), 0.0)
             losses["truth"] = options.truth * wrong.sum() / known.sum().clamp(min=1)
+        if self.student.graph is not None:
+            known_by = self.expert.features(rgb) if self.expert else answer.features
+            losses["graph"] = options.graph * self.student.graph(seen.features, known_by)[0]
         return losses
 
-    def _seen(self, rgb: Tensor, device: torch.device) -> Tensor:
-        """Log depth that the teacher sees in clean pictures."""
+    def _asked(self, rgb: Tensor, device: torch.device) -> Answer:
+        """What the teacher makes of clean pictures."""
         with torch.autocast(device.type, DTYPES.get(self.amp), enabled=self.amp != "no"):
-            depth = self.teacher(rgb)
-        return logarithm(thinned(depth.float()))
+            return self.teacher(rgb)
 
     def _adversarial(self, twin: Tensor, target: Tensor, stays: Tensor, rng: torch.Generator) -> Tensor:
         """A step that makes the error larger, from a random point, for a share of the pictures that do not stay."""
@@ -170,7 +206,7 @@ class RobustRecipe:
             return twin
         step = options.adversarial / LEVELS * torch.rand((len(where), 1, 1, 1), generator=rng).to(twin.device)
         given = twin[where].requires_grad_(True)
-        error = (logarithm(thinned(self.student(given))) - target[where]).abs().mean()
+        error = (logarithm(thinned(self.student(given).depth)) - target[where]).abs().mean()
         (slope,) = torch.autograd.grad(error, given)
         return twin.index_put((where,), (given + step * slope.sign()).clamp(0, 1).detach())
 
@@ -178,11 +214,11 @@ class RobustRecipe:
         """AbsRel of twins against the truth of rendered scenes, of clean pictures, and how far clean answers moved from the teacher's."""
         rgb = batch["rgb"]
         twin = perturb(rgb, torch.Generator().manual_seed(CHANCE), self.chances)
-        clean, spoilt = (thinned(self.student(x)) for x in (rgb, twin))
-        before = thinned(self.teacher(rgb))
+        clean, spoilt = (thinned(self.student(x).depth) for x in (rgb, twin))
+        before = thinned(self.teacher(rgb).depth)
         truth = thinned(batch["truth"])
         return {
-            "twin_abs_rel": _abs_rel(spoilt, truth), "twin_before": _abs_rel(thinned(self.teacher(twin)), truth),
+            "twin_abs_rel": _abs_rel(spoilt, truth), "twin_before": _abs_rel(thinned(self.teacher(twin).depth), truth),
             "clean_abs_rel": _abs_rel(clean, truth), "clean_before": _abs_rel(before, truth),
             "moved": float((clean - before).abs().div(before + FLOOR).mean()),
         }  # fmt: skip
