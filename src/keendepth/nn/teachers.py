@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -146,14 +147,20 @@ def _huggingface(place: str, longest: int) -> Teacher:
     patch = getattr(config, "patch_size", None)
     stride = patch if isinstance(patch, int) and patch > 4 else 32
     mean, std = _colours(place)
+    # Position codes of another size than the model's own.
+    more = {"interpolate_pos_encoding": True} if _takes(network, "interpolate_pos_encoding") else {}
 
     def read(module: nn.Module, rgb: Tensor) -> Tensor:
         shift, scale = (torch.tensor(v, device=rgb.device)[:, None, None] for v in (mean, std))
-        found = module(pixel_values=(rgb - shift) / scale).last_hidden_state
+        found = module(pixel_values=(rgb - shift) / scale, **more).last_hidden_state
         return found if found.ndim == 4 else as_map(found, (rgb.shape[2] // stride, rgb.shape[3] // stride))
 
     facts = {"teacher": place, "type": str(config.model_type)}
     return Remembering(Frozen(network, read, facts, stride, longest))
+
+
+def _takes(network: nn.Module, name: str) -> bool:
+    return name in inspect.signature(network.forward).parameters
 
 
 def _colours(place: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
