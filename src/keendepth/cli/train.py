@@ -92,7 +92,7 @@ def train(
     load: Load = None,
 ) -> None:
     """Train a network from stores: a run folder with weights, ONNX file, log and report. Ctrl-C saves."""
-    _need_training()
+    need_training()
     load_all(load)
     from keendepth.training.runs import Run
 
@@ -118,7 +118,7 @@ def distil(
     load: Load = None,
 ) -> None:
     """From a folder of unlabelled photos to a network: `store`, then `train`, which exports. Run it again to go on."""
-    _need_training()
+    need_training()
     load_all(load)
     from keendepth.cli import storing
     from keendepth.training.runs import Run
@@ -176,7 +176,7 @@ def _is_model(source: str) -> bool:
 
 
 def _export_run(run: Path, output: Path) -> dict[str, Any]:
-    _need_training()
+    need_training()
     from keendepth.training.methods import trained
 
     made, step = trained(run)
@@ -197,7 +197,7 @@ def _export_model(spec: str, output: Path) -> dict[str, Any]:
     return export_predictor(made.predictor, output)
 
 
-def _need_training() -> None:
+def need_training() -> None:
     """Say how to get what training needs; and keep idle threads of torch asleep, which must be set before it is imported."""
     missing = [name for name in ("torch", "accelerate", "safetensors") if find_spec(name) is None]
     if missing:

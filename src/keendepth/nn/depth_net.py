@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from jaxtyping import Float
@@ -37,6 +38,14 @@ class DepthNet(nn.Module):
             Convolution(own + (widths[k] if k else 0), own, normed=True) for k, own in enumerate(widths[:-1])
         )
         self.heads = nn.ModuleList(Convolution(widths[k], 1, active=False) for k in range(scales))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start at the geometric mean of the depths: from half a metre, where the sigmoid's middle lies, film pulls at nothing."""
+        middle = (self.d_min * self.d_max) ** -0.5
+        share = (middle - 1 / self.d_max) / (1 / self.d_min - 1 / self.d_max)
+        for head in self.heads:
+            nn.init.constant_(head[0].bias, math.log(share / (1 - share)))
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b 1 _ _"]]:
         """Sigmoid maps, finest first, each half the size of the one before; `depth` says what they mean. rgb in 0..1."""

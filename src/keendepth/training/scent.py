@@ -86,6 +86,10 @@ class ScentOptions:
     """Number, from 0, of the encoder's map that learns from the teacher: 2 is at 1/8 of the size."""
     ramp: float = 0.1
     """Share of the run in which the weights of consistency and teacher grow from 0."""
+    gap: int = 1
+    """Frames from the middle one to its neighbours, of film that is not rendered: 3 for 30 pictures a second (monodepth2: KITTI's 10, 1)."""
+    listing: str = ""
+    """Text file of the frames to learn from, for KITTI's raw layout (monodepth2: splits/eigen_zhou/train_files.txt)."""
     validation: int = 64
     """Held-out triplets that are validated on."""
 
@@ -108,7 +112,7 @@ class ScentMethod:
     def plan(self, options: ScentOptions, fit: FitOptions, data: Sequence[Path]) -> Plan:
         """From caches of rendered triplets, sequence folders and KITTI's raw layout; ValueError for other folders."""
         check_size(options.size, 2 ** len(options.channels), NAME)
-        learned, judged = find(data, options.size)
+        learned, judged = find(data, options.size, options.gap, options.listing)
         if not learned.posed and (options.poses != "net" or options.velocity > 0):
             raise ValueError(
                 "scent: some of the data have no motion: give --set poses=net and --set velocity=0, or poses with the frames"

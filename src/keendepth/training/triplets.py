@@ -32,8 +32,9 @@ HELD_OUT = (
 DRIVE = "drive"  # streets as one car's camera sees them
 HEIGHT, FOV = 1.5, 80.0  # of that camera: metres above the ground, degrees across; near those of KITTI's
 ROAD, CLEAR = 2.2, 4.0  # metres: how far from the middle a car drives at most; how far ahead is looked for room
+AHEAD = 1.6  # metres to the nearest thing that it sees
 CAR_STEP = (0.4, 1.1)  # metres between its frames (scent_depth.md 10.2.3): 14 to 40 km/h at 10 pictures a second
-TRIES, NEXT = 4, 200_000  # another scene where one leaves the camera no room; how far apart their numbers are
+TRIES, NEXT = 5, 150_000  # another scene where one leaves the camera no room; how far apart their numbers are
 PERIOD, FRAMES = 5.0, (4, 5, 6)  # of the camera's path: the middle frame is the view itself
 STEEPEST = 1.2  # metres between frames at most: 10 pictures a second at 43 km/h
 LEAST = 0.012  # share of the width that the picture must move by: less says nothing of depth
@@ -168,9 +169,11 @@ def _stage(options: TripletOptions, row: int) -> Stage:
         number = options.first + row + attempt * NEXT
         rng = np.random.default_rng([number, 29])
         made = synthetic.compose(number, "street" if kind == DRIVE else kind)
-        stage, moved = (
-            moving(_at_the_wheel(made, rng), options, rng, CAR_STEP) if kind == DRIVE else moving(made, options, rng)
-        )
+        if kind == DRIVE:
+            stage, moved = moving(_at_the_wheel(made, rng), options, rng, CAR_STEP)
+            moved *= min(1.0, _nearest(stage) / AHEAD) ** 2  # a bush before the lens is no street
+        else:
+            stage, moved = moving(made, options, rng)
         tried.append((moved, attempt, stage))
         if moved >= LEAST:
             return stage
@@ -210,14 +213,25 @@ def moving(
 
 def _flow_of(stage: Stage, direction: Float64[np.ndarray, " 3"]) -> float:
     """How far four fifths of the picture move at most when the camera goes one metre, as a share of the width."""
+    rays, z = _seen(stage)
+    tx, ty, tz = stage.view.pose(0)[:3, :3].T @ direction
+    moved = np.hypot(tx - rays[:, 0] * tz, ty - rays[:, 1] * tz) / np.maximum(z, 0.1)
+    return float(np.quantile(moved, 0.8)) / (2 * math.tan(math.radians(stage.view.fov) / 2))
+
+
+def _nearest(stage: Stage) -> float:
+    """Metres to the nearest thing in any of the three frames."""
+    views = [replace(stage.view, eye=tuple(stage.view.pose(number)[:3, 3]), move=(0.0, 0.0, 0.0)) for number in FRAMES]
+    return min(float(_seen(replace(stage, view=view))[1].min()) for view in views)
+
+
+def _seen(stage: Stage) -> tuple[Float64[np.ndarray, "r 3"], Float64[np.ndarray, " r"]]:
+    """(rays [r 3] with z = 1 in the camera's frame over a picture twice as wide as high, depth along them in metres)."""
     from keendepth.data.scenes.stage import clearance
 
-    turn = stage.view.pose(0)[:3, :3]
     half = math.tan(math.radians(stage.view.fov) / 2)
-    x, y = np.meshgrid(np.linspace(-0.95, 0.95, 20) * half, np.linspace(-0.45, 0.45, 10) * half)
+    x, y = np.meshgrid(np.linspace(-0.98, 0.98, 32) * half, np.linspace(-0.48, 0.48, 16) * half)
     rays = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], axis=1)
     norms = np.linalg.norm(rays, axis=1)
-    z = clearance(stage.world, stage.view.eye, np.ascontiguousarray(rays @ turn.T / norms[:, None])) / norms
-    tx, ty, tz = turn.T @ direction
-    moved = np.hypot(tx - rays[:, 0] * tz, ty - rays[:, 1] * tz) / np.maximum(z, 0.1)
-    return float(np.quantile(moved, 0.8)) / (2 * half)
+    world = np.ascontiguousarray(rays @ stage.view.pose(0)[:3, :3].T / norms[:, None])
+    return rays, clearance(stage.world, stage.view.eye, world) / norms
