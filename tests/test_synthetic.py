@@ -28,7 +28,7 @@ def photograph(builder: Builder, size: tuple[int, int], fov: float = 60.0, view:
     sky = stage.sky((0.3, -1.0, 1.0), (2.0, 2.0, 2.0), (0.5, 0.6, 0.9), (0.8, 0.8, 0.8))
     view = view or View((0.0, 0.0, 0.0), 0.0, 0.0, 0.0, fov)
     scene = Stage(pack(builder, sky), view, stage.sensor(Dice(1), 0.2), 1.0, 5)
-    return next(iter(synthetic._cast(scene, size, range(1), 4, 1)))
+    return next(iter(synthetic.photographed(scene, size, range(1), 4, 1)))
 
 
 def room(seed: int = 3, **options: int) -> list[synthetic.Frame]:

@@ -291,16 +291,22 @@ def models(
 @app.command()
 @friendly_errors
 def doctor(
+    film: Annotated[
+        Path | None, typer.Argument(help="Folder of numbered frames: say why training depth on it would fail.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Say whether this model fits into memory, and what to do.")] = None,
     size: Annotated[int, typer.Option(min=32, help="With --model: longer side to process at, in pixels.")] = 1024,
+    gap: Annotated[int, typer.Option(min=1, help="With a film: frames from one to the next that are compared.")] = 1,
     as_json: AsJson = False,
     load: Load = None,
 ) -> None:
-    """This machine and this installation: what works, what is missing and how to install it."""
+    """This machine and this installation: what works, what is missing and how to install it. Or of a film: what is wrong with it."""
     from keendepth.cli import doctor as check
     from keendepth.cli import memory
 
     load_all(load)
+    if film:
+        raise typer.Exit(check.examine_film(film, gap, as_json))
     facts = memory.estimate(model, size, [str(file) for file in load or []]) if model else check.examine()
     if as_json:
         Report.print_json(facts)

@@ -6,12 +6,13 @@ import os
 import platform
 import time
 from importlib import metadata, util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keendepth import __version__
-from keendepth.cli.batch import say
+from keendepth.cli.batch import Report, say
 
 BASE = ("numpy", "scipy", "pillow", "onnxruntime", "typer", "rich", "OpenEXR", "tifffile", "jaxtyping")
 EXTRAS = {
@@ -82,6 +83,24 @@ def _contracts() -> dict[str, str]:
 
     results = {name: contracts.check_predictor(name) for name in predictors.shipped()}
     return results | {name: contracts.check_refiner(name) for name in refiners.registry}
+
+
+def examine_film(folder: Path, gap: int, as_json: bool) -> int:
+    """Say what is wrong with each film of a folder; the exit code, 1 where one would fail."""
+    from keendepth.cli.train import need_training
+
+    need_training()
+    from keendepth.data.clip import film_of
+    from keendepth.training import film_doctor
+
+    found = {clip.frames[0].parent: film_doctor.examine(clip, gap) for clip in film_of(folder)}
+    if as_json:
+        Report.print_json({str(path): [vars(one) for one in findings] for path, findings in found.items()})
+    else:
+        for path, findings in found.items():
+            for line in film_doctor.report(path, findings):
+                say(line, output=True)
+    return int(any(film_doctor.worst(findings) == "fail" for findings in found.values()))
 
 
 def show(facts: dict[str, Any]) -> None:

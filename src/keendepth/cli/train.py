@@ -13,6 +13,7 @@ from keendepth.cli.batch import Report, friendly_errors, load_all, say
 
 if TYPE_CHECKING:
     from keendepth.training.fit import Outcome
+    from keendepth.training.runs import Run
 
 Load = Annotated[list[Path] | None, typer.Option("--load", help="Python file of yours that adds models or recipes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
@@ -26,6 +27,12 @@ Sets = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")]
 Accept = Annotated[bool, typer.Option("--accept-changes", help="Go on even if the configuration differs.")]
 Model = Annotated[str, typer.Option(help="Depth model whose predictions are stored: see `keendepth models`.")]
+Robust = Annotated[
+    bool,
+    typer.Option(
+        help="Make --model itself bear night, fog, noise and blur; SOURCES: photos, or caches of rendered scenes."
+    ),
+]
 Sizes = Annotated[
     tuple[str, str],
     typer.Option(
@@ -85,7 +92,7 @@ def train(
     load: Load = None,
 ) -> None:
     """Train a network from stores: a run folder with weights, ONNX file, log and report. Ctrl-C saves."""
-    _need_training()
+    need_training()
     load_all(load)
     from keendepth.training.runs import Run
 
@@ -107,14 +114,18 @@ def distil(
     longest: Longest = 640,
     preset: Preset = None,
     sets: Sets = None,
+    robust: Robust = False,
     load: Load = None,
 ) -> None:
     """From a folder of unlabelled photos to a network: `store`, then `train`, which exports. Run it again to go on."""
-    _need_training()
+    need_training()
     load_all(load)
     from keendepth.cli import storing
     from keendepth.training.runs import Run
 
+    if robust:
+        _make_robust(Run(output / "run", "robust", tuple(sources), resume=True), model, preset, sets)
+        return
     report = _store(storing.pictures(sources, longest, (240, 320), 4), model, sizes, output / "store")
     say(f"store: {report.made} made, {report.kept} were there, {len(report.failed)} failed")
     run = Run(output / "run", recipe, (str(output / "store"),), resume=True)
@@ -123,6 +134,14 @@ def distil(
     for spec in (model, f"{model}+{recipe}:{output / 'run'}"):
         say(f"  keendepth bench --model {spec}")
     _end(outcome, output / "run")
+
+
+def _make_robust(run: Run, model: str, preset: list[str] | None, sets: list[str] | None) -> None:
+    """Fine-tune `model` itself; its answers to clean pictures are the labels, so there is nothing to store."""
+    outcome = _train(run, preset or ["robust-small"], [*(sets or []), f"robust.model={model}"])
+    say("compare them with")
+    say(f"  python benchmarks/robust.py --model {model} {run.folder / 'model.onnx'}")
+    _end(outcome, run.folder)
 
 
 def export(
@@ -157,7 +176,7 @@ def _is_model(source: str) -> bool:
 
 
 def _export_run(run: Path, output: Path) -> dict[str, Any]:
-    _need_training()
+    need_training()
     from keendepth.training.methods import trained
 
     made, step = trained(run)
@@ -178,7 +197,7 @@ def _export_model(spec: str, output: Path) -> dict[str, Any]:
     return export_predictor(made.predictor, output)
 
 
-def _need_training() -> None:
+def need_training() -> None:
     """Say how to get what training needs; and keep idle threads of torch asleep, which must be set before it is imported."""
     missing = [name for name in ("torch", "accelerate", "safetensors") if find_spec(name) is None]
     if missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ def render(
         from keendepth.data.scenes import furnished
 
         return list(furnished.frames(seed, size, frames, samples))
-    return list(_cast(compose(seed, kind), size, range(frames), samples, threads))
+    return list(photographed(compose(seed, kind), size, range(frames), samples, threads))
 
 
 def compose(seed: int, kind: str) -> Stage:
@@ -103,10 +103,13 @@ def camera_of(fov: float, size: tuple[int, int]) -> Camera:
     return Camera.from_focal(max(size) / (2 * math.tan(math.radians(fov) / 2)), width, height, "rendered")
 
 
-def _cast(stage: Stage, size: tuple[int, int], frames: range, samples: int, threads: int) -> Iterator[Frame]:
+def photographed(
+    stage: Stage, size: tuple[int, int], numbers: Sequence[int], samples: int, threads: int
+) -> Iterator[Frame]:
+    """Frames of these numbers of a stage, in this order and under one exposure; the other arguments are those of `render`."""
     camera = camera_of(stage.view.fov, size)
     gain = None
-    for number in frames:
+    for number in numbers:
         pose = stage.view.pose(number)
         out = _expose(stage, camera, pose, (math.isqrt(samples), number), threads)
         if gain is None:  # one exposure for all frames, as the light does not change

@@ -10,4 +10,4 @@ __all__ = ["Batches", "Method", "Plan", "Recipe", "StepContext", "recipes", "reg
 recipes: Registry[Method] = Registry("recipe")
 register = recipes.register
 
-from keendepth.training import onestep, sddr, sharp  # noqa: E402, F401  (registers the recipes)
+from keendepth.training import onestep, robust, scent, sddr, segmenter, sharp  # noqa: E402, F401  (registers the recipes)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
 from keendepth.core.types import Camera, Image
-from keendepth.io.atomic import atomic
 from keendepth.refiners.windows import Window
+from keendepth.training import rows
 
 # The format: `scenes.json` and four or five .npy files, one row per scene, that numpy can map without this package.
 #   rgb.npy    uint8   [n h w 3]   sRGB
@@ -24,13 +20,10 @@ from keendepth.refiners.windows import Window
 #   edges.npy  uint8   [n h w/8]   occlusion edges (`synthetic.edges`), bits packed along the rows, the first pixel in the highest bit
 #   facts.npy  float32 [n 4]       low, high (1/m), focal length in pixels, number of the kind in scenes.json
 #   done.npy   uint8   [n]         1 when a row is whole
-MANIFEST, FORMAT = "scenes.json", 1
+CACHE = rows.Rows("scenes.json", 1, "scene cache")
+RGB, NEAR, EDGES, FACTS = "rgb.npy", "near.npy", "edges.npy", "facts.npy"
 FAR = 65534  # steps of the code
 HELD_OUT = 1_000_000  # scenes with this number and above are for validation and benchmarks only
-
-
-class SceneCacheError(ValueError):
-    """A folder that is no scene cache, or one made with other settings."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +49,10 @@ class SceneCache:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not is_cache(self.folder):
-            raise SceneCacheError(f"{folder}: no {MANIFEST} in it, so this is no scene cache")
-        content = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        if content.pop("format", None) != FORMAT:
-            raise SceneCacheError(f"{folder}: expected a scene cache of format {FORMAT}; render it again")
+        content = CACHE.content(folder)
         self.options = SceneOptions(**{**content, "size": tuple(content["size"])})
-        self.rgb, self.near, self.edges, self.facts, self.done = _open(self.folder, "r")
-        self.rows = np.flatnonzero(self.done)
+        self.rgb, self.near, self.edges, self.facts = rows.opened(folder, (RGB, NEAR, EDGES, FACTS))
+        self.rows = rows.finished(folder)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,7 +99,7 @@ class Scene:
 
 
 def is_cache(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
+    return CACHE.there(folder)
 
 
 def encode(near: Float32[np.ndarray, "h w"]) -> tuple[UInt16[np.ndarray, "h w"], float, float]:
@@ -138,28 +127,25 @@ def render_cache(
 ) -> SceneCache:
     """Render what the cache in `folder` lacks of `options.count` scenes, in `processes` processes; can be stopped and called again.
 
-    SceneCacheError where the folder holds a cache with other options; a larger count than before is another cache: make a second one.
+    RowsError where the folder holds a cache with other options; a larger count than before is another cache: make a second one.
     ModuleNotFoundError without the extra `scenes`, FileNotFoundError for "furnished" without the furniture package.
     """
     folder = Path(folder)
-    _create(folder, options)
-    done = _open(folder, "r")[4]
-    todo = np.flatnonzero(np.asarray(done) == 0).tolist()
-    work = partial(_render_row, str(folder), options)
-    if processes <= 1:
-        for number, row in enumerate(todo, 1):
-            work(row)
-            if progress:
-                progress(number, len(todo))
-        return SceneCache(folder)
-    # A fresh interpreter each: OpenGL contexts and numba's threads do not survive a fork.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(work, row) for row in todo]
-        for number, finished in enumerate(as_completed(waiting), 1):
-            finished.result()
-            if progress:
-                progress(number, len(todo))
+    create(folder, options)
+    rows.fill(folder, partial(_render_row, str(folder), options), processes, progress)
     return SceneCache(folder)
+
+
+def create(folder: Path, options: SceneOptions) -> None:
+    """An empty cache, or the one that is there if it was made with the same options."""
+    h, w = options.size
+    columns = (
+        (RGB, np.uint8, (h, w, 3)),
+        (NEAR, np.uint16, (h, w)),
+        (EDGES, np.uint8, (h, -(-w // 8))),
+        (FACTS, np.float32, (4,)),
+    )
+    CACHE.create(folder, asdict(options), options.count, columns)
 
 
 def _render_row(folder: str, options: SceneOptions, row: int) -> None:
@@ -169,43 +155,6 @@ def _render_row(folder: str, options: SceneOptions, row: int) -> None:
     seed = options.first + row
     frame = synthetic.render(seed, options.size, list(options.kinds)[kind], samples=options.samples, threads=1)[0]
     code, low, high = encode(frame.depth.inverse())
-    rgb, near, edges, facts, done = _open(Path(folder), "r+")
-    rgb[row], near[row] = frame.image.rgb, code
-    edges[row] = np.packbits(synthetic.edges(frame), axis=1)
-    facts[row] = low, high, frame.image.camera.fx, kind
-    for array in (rgb, near, edges, facts):
-        array.flush()
-    done[row] = 1
-    done.flush()
-
-
-def _create(folder: Path, options: SceneOptions) -> None:
-    content = json.loads(json.dumps({"format": FORMAT, **asdict(options)}))
-    if is_cache(folder):
-        there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if there != content:
-            keys = [key for key in content if there.get(key) != content[key]]
-            raise SceneCacheError(f"{folder}: made with another {', '.join(keys)}: choose another folder")
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise SceneCacheError(f"{folder}: expected a scene cache or an empty folder, found other files")
-    folder.mkdir(parents=True, exist_ok=True)
-    n, (h, w) = options.count, options.size
-    for name, dtype, shape in _layout(n, h, w):
-        np.lib.format.open_memmap(folder / name, "w+", dtype, shape).flush()
-    with atomic(folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _layout(n: int, h: int, w: int) -> list[tuple[str, Any, tuple[int, ...]]]:
-    return [
-        ("rgb.npy", np.uint8, (n, h, w, 3)),
-        ("near.npy", np.uint16, (n, h, w)),
-        ("edges.npy", np.uint8, (n, h, -(-w // 8))),
-        ("facts.npy", np.float32, (n, 4)),
-        ("done.npy", np.uint8, (n,)),
-    ]
-
-
-def _open(folder: Path, mode: str) -> list[Any]:
-    return [np.lib.format.open_memmap(folder / name, mode) for name, _, _ in _layout(0, 0, 0)]
+    facts = (low, high, frame.image.camera.fx, kind)
+    edges = np.packbits(synthetic.edges(frame), axis=1)
+    rows.put(folder, row, {RGB: frame.image.rgb, NEAR: code, EDGES: edges, FACTS: facts})
