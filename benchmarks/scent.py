@@ -104,9 +104,8 @@ def overlap(run: Path) -> tuple[list[str], list[str]]:
         used += ["brightness", "contrast", "saturation", "hue"]
         same += ["brightness", "contrast"]
     if options["twin"]:
-        from keendepth.nn.retinex import OPERATIONS
-
-        used += [name for name in OPERATIONS if options.get("twin_operations", {}).get(name, True)]
+        used += options["twin_operations"]
+        same += [name for name in options["twin_operations"] if name in corruptions.CORRUPTIONS]
     return used, same
 
 

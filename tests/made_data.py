@@ -7,6 +7,7 @@ import numpy as np
 from keendepth.core.types import Card, DepthKind, DepthMap
 from keendepth.data.store import Recipe, Store
 from keendepth.training import degrade as d
+from keendepth.training import rows
 from keendepth.training import scenes as s
 from keendepth.training.pairs import PairSet
 
@@ -25,15 +26,13 @@ def near_of(size: tuple[int, int] = (96, 128), sky: bool = False) -> np.ndarray:
 def made_cache(folder: Path, count: int = 3, first: int = 0, size: tuple[int, int] = (96, 128)) -> s.SceneCache:
     """A cache filled by hand, as rendering takes seconds."""
     options = s.SceneOptions(count=count, first=first, size=size, kinds={"room": 1.0})
-    s._create(folder, options)
-    rgb, near, edges, facts, done = s._open(folder, "r+")
+    s.create(folder, options)
     for row in range(count):
         values = np.roll(near_of(size), 7 * row, axis=1)
-        near[row], low, high = s.encode(values)
-        rgb[row] = np.uint8(255 * values)[..., None]
-        edges[row] = np.packbits(d.jumps(values), axis=1)
-        facts[row] = low, high, 100.0, 0
-        done[row] = 1
+        code, low, high = s.encode(values)
+        rgb = np.repeat(np.uint8(255 * values)[..., None], 3, 2)
+        edges = np.packbits(d.jumps(values), axis=1)
+        rows.put(folder, row, {s.RGB: rgb, s.NEAR: code, s.EDGES: edges, s.FACTS: (low, high, 100.0, 0)})
     return s.SceneCache(folder)
 
 

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from keendepth.training import degrade as d  # noqa: E402
+from keendepth.training import rows  # noqa: E402
 from keendepth.training import scenes as s  # noqa: E402
 from keendepth.training.pairs import is_pairs  # noqa: E402
 from keendepth.training.retexture import retextured  # noqa: E402
@@ -133,7 +134,7 @@ def test_a_cache_gives_back_windows_and_knows_what_is_done(tmp_path: Path) -> No
     np.testing.assert_array_equal(part.edge, whole.edge[10:60, 13:73])
     np.testing.assert_array_equal(whole.edge, d.jumps(np.roll(near_of(), 7, axis=1)))
     assert cache.image(0).camera.fx == 100
-    s._open(tmp_path / "cache", "r+")[4][0] = 0
+    np.lib.format.open_memmap(tmp_path / "cache" / rows.DONE, "r+")[0] = 0
     again = s.SceneCache(tmp_path / "cache")
     assert len(again) == 2
     np.testing.assert_array_equal(again.read(0).near, whole.near)
@@ -143,9 +144,9 @@ def test_a_cache_gives_back_windows_and_knows_what_is_done(tmp_path: Path) -> No
 
 def test_a_cache_of_other_settings_is_refused(tmp_path: Path) -> None:
     made_cache(tmp_path / "cache")
-    with pytest.raises(s.SceneCacheError, match="count"):
-        s._create(tmp_path / "cache", s.SceneOptions(count=4, size=(96, 128), kinds={"room": 1.0}))
-    with pytest.raises(s.SceneCacheError, match="no scene cache"):
+    with pytest.raises(rows.RowsError, match="count"):
+        s.create(tmp_path / "cache", s.SceneOptions(count=4, size=(96, 128), kinds={"room": 1.0}))
+    with pytest.raises(rows.RowsError, match="no scene cache"):
         s.SceneCache(tmp_path)
 
 
@@ -154,7 +155,7 @@ def test_rendering_a_cache_can_be_stopped_and_gives_the_same(tmp_path: Path) -> 
     pytest.importorskip("numba", reason="needs the scenes extra")
     options = s.SceneOptions(count=2, size=(48, 64), kinds={"room": 1.0})
     whole = s.render_cache(tmp_path / "a", options)
-    s._create(tmp_path / "b", options)
+    s.create(tmp_path / "b", options)
     s._render_row(str(tmp_path / "b"), options, 1)
     assert len(s.SceneCache(tmp_path / "b")) == 1
     told: list[tuple[int, int]] = []

@@ -15,6 +15,7 @@ from keendepth import io
 from keendepth.core.types import Camera, Image
 from keendepth.data.driving import calibration, listed_ids
 from keendepth.data.files import aimed, checked_root, natural, numbers, read_text
+from keendepth.data.nuscenes import Tables
 from keendepth.io import FileError
 from keendepth.io.camera import read_camera
 
@@ -64,9 +65,34 @@ def read_clip(folder: str | Path) -> Clip:
 
 
 def film_of(folder: str | Path, listing: Path | None = None) -> list[Clip]:
-    """The drives of a root in KITTI's raw layout, else the one clip of a folder of frames."""
-    raw = any(Path(folder).glob("*/*_sync"))
+    """The drives of a root in KITTI's raw layout, the scenes of a nuScenes root, else the one clip of a folder of frames."""
+    folder = checked_root(folder)
+    tables = sorted(folder.glob("v1.0-*/sample_data.json"))
+    if tables:
+        return nuscenes_films(folder, tables[0].parent.name)
+    raw = any(folder.glob("*/*_sync"))
     return kitti_drives(folder, listing=listing) if raw else [read_clip(folder)]
+
+
+def nuscenes_films(
+    root: str | Path, version: str, channel: str = "CAM_FRONT", condition: str | None = None
+) -> list[Clip]:
+    """Every scene's front camera at 12 pictures a second, with the car's poses; `condition`: a word of the scene's description, as "night"."""
+    root = checked_root(root)
+    tables = Tables(root, version)
+    clips = []
+    for name, rows in tables.films(channel, tables.chosen(None, condition)).items():
+        rows = [row for row in rows if (root / row["filename"]).is_file()]
+        if len(rows) < 3:
+            continue
+        frames = tuple(root / row["filename"] for row in rows)
+        size = io.read_image(frames[0]).size
+        K = tables.calibrated[rows[0]["calibrated_sensor_token"]]["camera_intrinsic"]
+        poses = np.stack([tables.to_world(row) for row in rows])
+        clips.append(Clip(name, frames, Camera.from_opencv(K, size[1], size[0]), poses))
+    if not clips:
+        raise FileError(root, f"expected pictures of {channel} in samples/ and sweeps/, found none")
+    return clips
 
 
 def _first(folder: Path, patterns: Sequence[str]) -> Path | None:

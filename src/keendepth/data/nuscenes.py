@@ -52,7 +52,7 @@ def nuscenes(
     description must contain, e.g. "night" or "rain".
     """
     root = checked_root(root)
-    tables = _Tables(root, version)
+    tables = Tables(root, version)
     shots = tables.shots(channel, tables.chosen(scenes, condition))
     if not shots:
         raise FileError(root, f"expected key frames of {channel} and LIDAR_TOP with their files, found none")
@@ -60,7 +60,7 @@ def nuscenes(
     return Files("nuscenes", shots, _read, facts)
 
 
-class _Tables:
+class Tables:
     """The few JSON tables that are needed, joined by token."""
 
     def __init__(self, root: Path, version: str) -> None:
@@ -108,12 +108,23 @@ class _Tables:
         shots = {Path(seen["filename"]).stem: self._shot(seen, swept) for seen, swept in pairs}
         return {id: shot for id, shot in shots.items() if shot.photo.is_file() and shot.sweep.is_file()}
 
+    def films(self, channel: str, samples: set[str] | None) -> dict[str, list[dict[str, Any]]]:
+        """Scene's name -> all pictures of a camera, key frames and those between, in order of time."""
+        scenes = {row["token"]: row["name"] for row in self._rows("scene")}
+        of_sample = {row["token"]: scenes[row["scene_token"]] for row in self._rows("sample")}
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self._rows("sample_data"):
+            name = self.channels[self.calibrated[row["calibrated_sensor_token"]]["sensor_token"]]
+            if name == channel and (samples is None or row["sample_token"] in samples):
+                found.setdefault(of_sample[row["sample_token"]], []).append(row)
+        return {name: sorted(rows, key=lambda row: row["timestamp"]) for name, rows in sorted(found.items())}
+
     def _shot(self, seen: dict[str, Any], swept: dict[str, Any]) -> Shot:
         K = self.calibrated[seen["calibrated_sensor_token"]]["camera_intrinsic"]
         picture, sweep = self.root / seen["filename"], self.root / swept["filename"]
-        return Shot(picture, sweep, K, self._to_world(seen), self._to_world(swept))
+        return Shot(picture, sweep, K, self.to_world(seen), self.to_world(swept))
 
-    def _to_world(self, row: dict[str, Any]) -> np.ndarray:
+    def to_world(self, row: dict[str, Any]) -> np.ndarray:
         """World from sensor at the moment of this row: the car moves between lidar and camera, so each has its own ego pose."""
         ego, sensor = self.poses[row["ego_pose_token"]], self.calibrated[row["calibrated_sensor_token"]]
         return rigid(ego["rotation"], ego["translation"]) @ rigid(sensor["rotation"], sensor["translation"])

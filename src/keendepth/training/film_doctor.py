@@ -20,8 +20,8 @@ from keendepth.training.frames import LUMA, collate
 from keendepth.training.geometry_test import five_numbers
 
 LONGEST = 256  # pixels that a frame is looked at with
-MOST = 24  # triplets that are looked at
-PLANES = 24  # inverse depths that are tried
+MOST = 12  # triplets that are looked at
+PLANES = 20  # inverse depths that are tried
 WIDEST = 0.15  # share of the width that the nearest of them moves by
 PATCH = 7  # pixels over which a plane's error is averaged
 STILL, FLAT, DARK, CLIPPED = 1.5 / 255, 2.0 / 255, 0.16, (0.02, 0.98)  # change, contrast, mean luma, black and white

@@ -131,6 +131,13 @@ def render_cache(
     ModuleNotFoundError without the extra `scenes`, FileNotFoundError for "furnished" without the furniture package.
     """
     folder = Path(folder)
+    create(folder, options)
+    rows.fill(folder, partial(_render_row, str(folder), options), processes, progress)
+    return SceneCache(folder)
+
+
+def create(folder: Path, options: SceneOptions) -> None:
+    """An empty cache, or the one that is there if it was made with the same options."""
     h, w = options.size
     columns = (
         (RGB, np.uint8, (h, w, 3)),
@@ -139,8 +146,6 @@ def render_cache(
         (FACTS, np.float32, (4,)),
     )
     CACHE.create(folder, asdict(options), options.count, columns)
-    rows.fill(folder, partial(_render_row, str(folder), options), processes, progress)
-    return SceneCache(folder)
 
 
 def _render_row(folder: str, options: SceneOptions, row: int) -> None:

@@ -68,6 +68,8 @@ class ScentOptions:
     """Weight of the losses of the texture-perturbed twin, whose supervision stays clean; 0 leaves it out."""
     twin_from: float = 0.0
     """Share of the run after which the twin joins."""
+    twin_operations: tuple[str, ...] = ("illumination", "suppression", "foreign", "missing")
+    """What perturbs the twin: see `nn.retinex.Perturbation`; each happens to half the pictures."""
     consistency: float = 0.1
     """Weight of the twin's log-depth against the clean one's, where there is a twin."""
     distil: Literal["none", "feature", "graph", "shuffled"] = "none"
@@ -202,7 +204,10 @@ class ScentRecipe:
         motion = batch["motion"].transpose(0, 1) if seen.moves is None else between(seen.moves)
         target = Target.of(batch["frames"], motion, batch["K"], self.rules)
         truth = scent_judging.truth_figures(depth, batch["near"], self.options.d_max)
-        return truth | scent_judging.film_figures(target, depth)
+        figures = truth | scent_judging.film_figures(target, depth)
+        if self.student.graph is not None and self.teaching.teacher is not None:
+            figures |= self.teaching.monitors(self.student.graph, seen.feature, batch["frames"][:, 1])
+        return figures
 
     # ---- shipping
 
