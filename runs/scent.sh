@@ -16,10 +16,12 @@ if [ "$MODE" = smoke ]; then
   SEEDS=${SEEDS:-0} STEPS=${STEPS:-20} COUNT=${COUNT:-12} SCENES=4
   QUICK=(--quick)
   EXTRA=(--set validate_every=0 --set log_every=5 --set validation=4)
+  TEACHER_EXTRA=(--set steps=20 --set validate_every=0)
 else
   SEEDS=${SEEDS:-0 1 2} STEPS=${STEPS:-3000} COUNT=${COUNT:-1000} SCENES=96
   QUICK=()
   EXTRA=()
+  TEACHER_EXTRA=()
 fi
 ARMS=${ARMS:-base base-long twin feature graph twin-feature twin-graph shuffled net warmup}
 mkdir -p "$OUT"
@@ -27,8 +29,9 @@ mkdir -p "$OUT"
 "$PYTHON" runs/scent.py triplets "$HELD_OUT" --held-out --count "$SCENES"
 
 if [ -z "${TEACHER:-}" ] && [[ "$ARMS" =~ feature|graph|shuffled ]]; then
-  TEACHER=$OUT/segmenter
-  "$PYTHON" runs/scent.py segmenter "$TEACHER" --data "$FILM" --steps "$((STEPS < 1200 ? STEPS : 1200))"
+  TEACHER=segmenter:$OUT/segmenter
+  [ -f "$OUT/segmenter/report.md" ] || "$PYTHON" -m keendepth train segmenter -o "$OUT/segmenter" --resume --data "$FILM" --data "$HELD_OUT" \
+    --preset segmenter-tiny "${TEACHER_EXTRA[@]}"
 fi
 
 # options ARM: what is set for it; all else is the preset's
