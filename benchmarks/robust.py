@@ -163,7 +163,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def sheet(models: dict[str, Predict], found: Sequence[Case], path: Path) -> None:
-    """Spoilt pictures over what each model says of them, in the colours of the clean answer's range."""
+    """Spoilt pictures; below each, what the first model says of the clean one, then what every model says of the spoilt one."""
     from PIL import Image as PillowImage
 
     from keendepth import viz
@@ -171,7 +171,8 @@ def sheet(models: dict[str, Predict], found: Sequence[Case], path: Path) -> None
     columns = []
     for case, (name, severity) in zip(_cycled(found, len(SHOWN)), SHOWN, strict=True):
         image = corruptions.corrupt(case.image, name, severity, 0, case.truth)
-        answers = [predict(image) for predict in models.values()]
+        clean = next(iter(models.values()))(case.image)
+        answers = [clean, *(predict(image) for predict in models.values())]
         column = [image.rgb, *(viz.colourise(answer.resized(*image.size)) for answer in answers)]
         columns.append(np.concatenate([np.asarray(PillowImage.fromarray(x).resize((320, 240))) for x in column]))
     PillowImage.fromarray(np.concatenate(columns, axis=1)).save(path)

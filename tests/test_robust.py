@@ -12,8 +12,11 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
 pytest.importorskip("accelerate", reason="needs the train extra")
 
+import typer  # noqa: E402
 from PIL import Image as PillowImage  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
+from keendepth.cli import train  # noqa: E402
 from keendepth.core.types import Image  # noqa: E402
 from keendepth.nn import checkpoint  # noqa: E402
 from keendepth.nn.mobile_depth import Folded, load_onnx  # noqa: E402
@@ -22,7 +25,7 @@ from keendepth.predictors import WEIGHTS, registry  # noqa: E402
 from keendepth.predictors.onnx import OnnxPredictor  # noqa: E402
 from keendepth.training import recipes, runs  # noqa: E402
 from keendepth.training.config import FitOptions  # noqa: E402
-from keendepth.training.methods import train, trained  # noqa: E402
+from keendepth.training.methods import trained  # noqa: E402
 from keendepth.training.recipe import StepContext  # noqa: E402
 from keendepth.training.robust import RobustRecipe, RobustTraining, model_file, overlap  # noqa: E402
 from keendepth.training.twins import TwinOptions, Whole, cut  # noqa: E402
@@ -115,11 +118,21 @@ def test_validation_compares_with_the_network_before() -> None:
     assert found["twin_abs_rel"] == found["twin_before"]
 
 
-def test_a_run_trains_exports_and_is_read_back(photos: Path, tmp_path: Path) -> None:
-    sets = ["steps=2", "batch_size=2", "warmup=1", "size=[64, 64]", "adversarial=2.0", "prefetch=0", "threads=1"]
-    run = runs.Run(tmp_path / "run", "robust", (str(photos),))
-    outcome = train(run, [], sets)
-    assert outcome.finished
+def test_distil_robust_trains_exports_and_is_read_back(photos: Path, tmp_path: Path) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    train.register(app)
+    sets = ("steps=2", "batch_size=2", "warmup=1", "size=[64, 64]", "prefetch=0", "threads=1")
+    arguments = [
+        "distil",
+        "--robust",
+        str(photos),
+        "-o",
+        str(tmp_path),
+        *(word for one in sets for word in ("--set", one)),
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "benchmarks/robust.py --model indoor-small" in result.output
     model = tmp_path / "run" / "model.onnx"
     card = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))
     assert "operations shared with the corruptions that test: none" in card["notes"]

@@ -156,7 +156,7 @@ class RobustRecipe:
 
     def start(self, context: StepContext) -> None:
         """The teachers go where the student is."""
-        self.teacher.to(context.device, memory_format=torch.channels_last)
+        self.teacher.to(context.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.expert:
             self.expert.to(context.device)
 

@@ -103,7 +103,8 @@ class SegmenterRecipe:
 
 
 def _find(data: Sequence[Path]) -> tuple[list[RenderedTriplets], list[RenderedTriplets]]:
-    learned, judged = [], []
+    learned: list[RenderedTriplets] = []
+    judged: list[RenderedTriplets] = []
     for folder in map(Path, data):
         if not CACHE.there(folder):
             raise ValueError(f"--data {folder}: expected a cache of rendered triplets (runs/scent.py), found none")
