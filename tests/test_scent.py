@@ -268,14 +268,23 @@ def test_rendered_triplets_are_exact(rendered: RenderedTriplets) -> None:
 
 
 @pytest.mark.slow
-def test_a_few_steps_learn_depth(rendered: RenderedTriplets, tmp_path: Path) -> None:
-    """scent_depth.md 11.9 in half the steps, on scenes that it has seen: the loss falls, and depth comes out in metres."""
+def test_150_steps_learn_depth(rendered: RenderedTriplets, tmp_path: Path) -> None:
+    """scent_depth.md 11.9 with seven scenes and at one scale: the loss falls, and a scene that it has not seen comes out better."""
     run = Run(tmp_path / "run", "scent", (str(rendered.folder),))
-    sets = ["steps=80", "warmup=10", "validate_every=0", "log_every=10", "validation=4", "threads=1"]
+    sets = [
+        "steps=150",
+        "scales=1",
+        "ema_decay=0.9",
+        "warmup=10",
+        "validate_every=0",
+        "log_every=10",
+        "validation=4",
+        "threads=1",
+    ]
     train(run, ["scent-tiny"], sets)
     log = read_log(tmp_path / "run")
     losses = [line["photometric"] for line in log if "photometric" in line]
     figures = [line["validation"] for line in log if "validation" in line]
     assert losses[-1] < 0.85 * losses[0]
-    assert figures[-1]["abs_rel"] < min(0.45, 0.7 * figures[0]["abs_rel"])
+    assert figures[-1]["abs_rel"] < 0.8 * figures[0]["abs_rel"]
     assert figures[-1]["reprojection"] < figures[-1]["identity"]
