@@ -12,7 +12,7 @@ from keendepth import pipeline, read_image, viz
 from keendepth.core import geometry
 from keendepth.core.types import DepthMap
 
-SIDE = 420  # pixels of a panel's longer side
+SIDE = 330  # pixels of a panel's longer side
 CROP = 0.3  # of the longer side: what the second row shows
 GAP = 6
 
@@ -31,7 +31,7 @@ def main() -> None:
         image = read_image(path)
         image = image.resized(*geometry.fit_inside(image.size, given.longest))
         sheet = compared(image.rgb, [pipe(image) for pipe in pipes])
-        Pillow.fromarray(sheet).save(given.out / f"refined-{path.stem}.jpg", quality=86)
+        Pillow.fromarray(sheet).save(given.out / f"refined-{path.stem}.jpg", quality=80)
 
 
 def compared(photo: np.ndarray, maps: list[DepthMap]) -> np.ndarray:

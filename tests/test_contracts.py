@@ -110,4 +110,5 @@ def test_saved_names_of_the_command_line_are_the_pipelines() -> None:
 
     assert tuple(pipeline.FILES) == batch.SAVED
     assert pipeline.DEFAULT == commands.DEFAULT_MODEL
+    assert refiners.DEFAULT == commands.DEFAULT_REFINER
     assert {io.WRITABLE[0], ".exr", ".npz"} <= set(io.WRITABLE)

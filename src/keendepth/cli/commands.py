@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 DEFAULT_MODEL = "indoor-small+median"
+DEFAULT_REFINER = "sddr"  # `refiners.DEFAULT`, which would import the refiners for `--help`
 SAVE_HELP = (
     "Files to make: preview png16 exr tiff npz pfm dpt ply glb edges confidence (several, with spaces or commas)."
 )
@@ -162,7 +163,7 @@ def refine(
         Path, typer.Argument(help="Its depth file from anywhere, or a folder of files with the same names.")
     ],
     output: Output = Path("out"),
-    refiner: Annotated[str, typer.Option(help="How to refine: see `keendepth models`.")] = "median",
+    refiner: Annotated[str, typer.Option(help="How to refine: see `keendepth models`.")] = DEFAULT_REFINER,
     strength: Strength = 1.0,
     units: Units = None,
     convention: Annotated[

@@ -25,7 +25,7 @@ def needs_predictor(refiner: Refiner) -> bool:
 
 registry: Registry[Refiner] = Registry("refiner")
 register = registry.register
-DEFAULT = "median"
+DEFAULT = "sddr"
 
 from keendepth.refiners import classic, sddr, sharp, tiles  # noqa: E402, F401  (registers the built-in ones)
 
