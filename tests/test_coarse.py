@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from keendepth.core.types import DepthKind, DepthMap, Image
 from keendepth.nn.denoise_net import TAPS, DenoiseNet, neighbours
-from keendepth.nn.sharpen import Sharpener, SharpenOptions, difference_map
+from keendepth.nn.sharpen import ONCE, Sharpener, difference_map
 from keendepth.refiners.sharp import Sharp
 from keendepth.refiners.sharp_network import small_model
 from keendepth.training import runs
@@ -24,7 +24,6 @@ from keendepth.training.methods import train
 from keendepth.training.pictures import PictureOptions, Pictures, find
 from made_data import made_cache
 
-ONCE = SharpenOptions(gate="clean", start="depth", whole=0.2)
 NET = ["channels=[8, 12]", "fine=4", "longest=64", "size=[48, 64]", "validation=2"]
 LOOP = ["batch_size=2", "validate_every=0", "warmup=1", "lr=3e-3", "threads=1", "ema_decay=0.5", "steps=3"]
 

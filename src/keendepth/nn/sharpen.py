@@ -39,6 +39,9 @@ class SharpenOptions:
         return (self.start, self.gate) == ("depth", "clean")
 
 
+ONCE = SharpenOptions(gate="clean", start="depth", whole=0.2)  # of a generator that starts from depth (ours)
+
+
 def difference_map(
     generated: Float[Tensor, "b 1 h w"], depth: Float[Tensor, "b 1 h w"], options: SharpenOptions
 ) -> Float[Tensor, "b 1 h w"]:

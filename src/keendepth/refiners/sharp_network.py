@@ -180,11 +180,13 @@ def _of_run(folder: Path) -> TorchSharpener:
 
     def make() -> Any:
         from keendepth.nn import checkpoint
-        from keendepth.nn.sharpen import SharpenOptions
+        from keendepth.nn.sharpen import ONCE, SharpenOptions
 
         model = _model_of(table)
         weights = folder / "student.safetensors"
         checkpoint.fill(model.denoiser, checkpoint.load(weights)[0], str(weights))
+        if table.get("condition", 0) > 0:
+            return _sharpener(model, ONCE)
         known = {entry.name for entry in fields(SharpenOptions)}
         return _sharpener(model, SharpenOptions(**{key: value for key, value in table.items() if key in known}))
 

@@ -16,7 +16,7 @@ from keendepth.losses.affine import gradient_matching
 from keendepth.losses.edge import edge_weighted_l1
 from keendepth.nn import checkpoint
 from keendepth.nn.diffusion import OneStep, noise_latent
-from keendepth.nn.sharpen import Generator, Sharpener, SharpenOptions, chosen, difference_map, gated, shrunk
+from keendepth.nn.sharpen import ONCE, Generator, Sharpener, SharpenOptions, chosen, difference_map, gated, shrunk
 from keendepth.refiners.restore import Space
 from keendepth.refiners.sharp_network import GENERATOR as NAME
 from keendepth.refiners.sharp_network import described, small_model
@@ -28,7 +28,6 @@ from keendepth.training.recipe import Batch, Batches, Plan, StepContext
 from keendepth.training.runs import CONFIG, STUDENT
 
 EXAMPLE = 2  # size at which the network is traced for ONNX, in its own multiples
-ONCE = SharpenOptions(gate="clean", start="depth", whole=0.2)  # one evaluation, from depth
 CHANCE = 7  # seed of the noise that validation starts from
 
 
