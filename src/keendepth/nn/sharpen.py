@@ -27,6 +27,19 @@ class SharpenOptions:
     """How the map gets to the latents' size (code: nearest, the top left pixel of each block)."""
     gate: Literal["code", "paper", "clean"] = "code"
     """What replaces the latent: the first answer, noised (code); noise (paper Eq. 4); nothing (the ablation "clean latent")."""
+    start: Literal["noise", "depth"] = "noise"
+    """What the first answer starts from: noise (paper, code), or the metric depth (ours), for a generator that was trained with
+    `condition`. With the gate "clean" both evaluations are one and the same then, and only one is made."""
+    whole: float = 0.0
+    """The difference, of 2 between nearest and farthest, that becomes 1 (ours); 0: the largest of the picture (paper, code)."""
+
+    @property
+    def once(self) -> bool:
+        """Whether one evaluation is all there is, and noise of no consequence."""
+        return (self.start, self.gate) == ("depth", "clean")
+
+
+ONCE = SharpenOptions(gate="clean", start="depth", whole=0.2)  # of a generator that starts from depth (ours)
 
 
 def difference_map(
@@ -37,6 +50,8 @@ def difference_map(
     `depth` in -1..1, so e does not change with the scale and shift of the metres. Two equal maps give 0.
     """
     raw = (aligned(generated, depth, options.align) - depth).abs()
+    if options.whole > 0:
+        return (raw / options.whole).clamp(0, 1)
     top = raw.amax((1, 2, 3), keepdim=True)
     if options.peak < 1:
         top = torch.quantile(raw.flatten(1), options.peak, dim=1)[:, None, None, None]
@@ -121,15 +136,23 @@ class Sharpener(nn.Module):
         self.gate = Gate(model.codec, model.schedule, options)
 
     def forward(
-        self, rgb: Float[Tensor, "b 3 h w"], depth: Float[Tensor, "b 1 h w"], noise: Float[Tensor, "b 2 h w"]
+        self,
+        rgb: Float[Tensor, "b 3 h w"],
+        depth: Float[Tensor, "b 1 h w"],
+        noise: Float[Tensor, "b 2 h w"] | None = None,
     ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b 1 h w"]]:
         """(depth in -1..1, not clipped; difference 0..1), from rgb in 0..1, depth in -1..1 and unit noise; sides whole latents.
 
-        The same denoiser makes both evaluations (SharpDepth's code at test time; sharpdepth.md 3.3 to 3.5).
+        The same denoiser makes both evaluations (SharpDepth's code at test time; sharpdepth.md 3.3 to 3.5). Without noise, or where
+        the options leave it no place, one evaluation from depth.
         """
-        picture = self.codec.picture(2 * rgb - 1)
+        picture, options = self.codec.picture(2 * rgb - 1), self.gate.options
+        if noise is None or options.once:
+            first = self.denoiser(picture, self.codec.depth(depth))
+            return self.codec.decode(first), difference_map(self.codec.decode(first), depth, options)
         start, fresh = (noise_latent(noise[:, k : k + 1], self.codec) for k in (0, 1))
-        x, difference = self.gate(self.denoiser(picture, start), depth, fresh)
+        first = self.denoiser(picture, self.codec.depth(depth) if options.start == "depth" else start)
+        x, difference = self.gate(first, depth, fresh)
         return self.codec.decode(self.denoiser(picture, x)), difference
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -70,14 +71,16 @@ class OnnxSharpener:
         self, rgb: UInt8[np.ndarray, "h w 3"], depth: Float32[np.ndarray, "h w"], noise: Float32[np.ndarray, "2 h w"]
     ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
         planes = {"rgb": _planes(rgb), "depth": depth[None, None], "noise": noise[None]}
-        sharp, difference = self._session.run(list(OUTPUTS), {k: np.ascontiguousarray(v) for k, v in planes.items()})
+        taken = {given.name for given in self._session.get_inputs()}
+        fed = {name: np.ascontiguousarray(plane) for name, plane in planes.items() if name in taken}
+        sharp, difference = self._session.run(list(OUTPUTS), fed)
         return np.asarray(sharp, np.float32)[0, 0], np.asarray(difference, np.float32)[0, 0]
 
     @cached_property
     def _session(self) -> Any:
         session = opened(self.path, self.sha256, self.threads)
         found = {given.name for given in session.get_inputs()}
-        if found != set(INPUTS):
+        if found not in (set(INPUTS), set(INPUTS) - {"noise"}):  # one evaluation from depth knows no chance
             raise ValueError(
                 f"{self.path.name}: expected the inputs {', '.join(INPUTS)} of a sharpener, found {', '.join(sorted(found))}"
             )
@@ -177,11 +180,13 @@ def _of_run(folder: Path) -> TorchSharpener:
 
     def make() -> Any:
         from keendepth.nn import checkpoint
-        from keendepth.nn.sharpen import SharpenOptions
+        from keendepth.nn.sharpen import ONCE, SharpenOptions
 
         model = _model_of(table)
         weights = folder / "student.safetensors"
         checkpoint.fill(model.denoiser, checkpoint.load(weights)[0], str(weights))
+        if table.get("condition", 0) > 0:
+            return _sharpener(model, ONCE)
         known = {entry.name for entry in fields(SharpenOptions)}
         return _sharpener(model, SharpenOptions(**{key: value for key, value in table.items() if key in known}))
 
@@ -197,16 +202,26 @@ def _model_of(table: dict[str, Any]) -> Any:
         from keendepth.predictors import one_step
 
         return one_step.load(table["checkpoint"])
-    return small_model(int(table["stride"]), tuple(table["channels"]), int(table["blocks"]), int(table["longest"]))
+    return described(table)
 
 
-def small_model(stride: int, channels: tuple[int, ...], blocks: int, longest: int) -> Any:
+def described(table: Mapping[str, Any]) -> Any:
+    """Our own one-step model of a run's options, with fresh weights."""
+    fine = int(table.get("fine", 0))  # runs from before it was there had none
+    return small_model(
+        int(table["stride"]), tuple(table["channels"]), int(table["blocks"]), int(table["longest"]), fine
+    )
+
+
+def small_model(stride: int, channels: tuple[int, ...], blocks: int, longest: int, fine: int = 0) -> Any:
     """Our own one-step model (`nn.diffusion.OneStep`) with fresh weights: pixels as latents, and a small U-Net."""
     from keendepth.nn.denoise_net import DenoiseNet
     from keendepth.nn.diffusion import OneStep, PixelCodec, Schedule
 
     codec = PixelCodec(stride)
-    return OneStep(codec, DenoiseNet(codec.picture_channels, codec.channels, channels, blocks), Schedule(), longest)
+    return OneStep(
+        codec, DenoiseNet(codec.picture_channels, codec.channels, channels, blocks, fine), Schedule(), longest
+    )
 
 
 def _planes(rgb: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "1 3 h w"]:

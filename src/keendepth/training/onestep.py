@@ -16,14 +16,15 @@ from keendepth.losses.affine import gradient_matching
 from keendepth.losses.edge import edge_weighted_l1
 from keendepth.nn import checkpoint
 from keendepth.nn.diffusion import OneStep, noise_latent
-from keendepth.nn.sharpen import Generator
+from keendepth.nn.sharpen import ONCE, Generator, Sharpener, SharpenOptions, chosen, difference_map, gated, shrunk
 from keendepth.refiners.restore import Space
 from keendepth.refiners.sharp_network import GENERATOR as NAME
-from keendepth.refiners.sharp_network import small_model
+from keendepth.refiners.sharp_network import described, small_model
 from keendepth.training import register, sharp_judging
+from keendepth.training.coarse import CoarseOptions, CoarsePictures
 from keendepth.training.config import FitOptions
 from keendepth.training.pictures import PictureOptions, Pictures, find, held_out
-from keendepth.training.recipe import Batch, Plan, StepContext
+from keendepth.training.recipe import Batch, Batches, Plan, StepContext
 from keendepth.training.runs import CONFIG, STUDENT
 
 EXAMPLE = 2  # size at which the network is traced for ONNX, in its own multiples
@@ -40,6 +41,8 @@ class OneStepTraining:
     """Of the levels of the network, each half the size of the one before: 2.4 million parameters."""
     blocks: int = 1
     """Residual blocks of a level, on the way down and on the way up."""
+    fine: int = 0
+    """Channels of a level at the full size of the pictures, which sees photo and start pixel by pixel; 0 for none."""
     longest: int = 320
     """The longer side that the network is made for, in pixels (Lotus: 768)."""
     space: Space = "inverse"
@@ -50,6 +53,15 @@ class OneStepTraining:
     """(height, width) of training pictures, multiples of what the network takes (Lotus: 576 and 375 high)."""
     least: float = 0.5
     """A crop has between this share and all of its picture's longer side."""
+    condition: float = 0.0
+    """Share of the pictures that start from coarse depth instead of noise, and learn to give it the truth's edges (Lotus: 0; ours):
+    worn exact depth, and what `metric` says. Such a model is validated as a sharpener, from depth."""
+    noised: float = 0.3
+    """Chance of those that noise takes the latent's place where start and goal differ, as the gate of `train sharp` has it."""
+    metric: str = "indoor-small"
+    """Metric model that such pictures start from."""
+    asked: float = 0.4
+    """Share of those that start from its answer; the others start from worn exact depth."""
     latent: float = 1.0
     """Weight of the squared error of the latent (Lotus: 1; it also makes the picture again, which is left out)."""
     edges: float = 1.0
@@ -79,12 +91,16 @@ class OneStepMethod:
 
     def plan(self, options: OneStepTraining, fit: FitOptions, data: Sequence[Path]) -> Plan:
         """From scene caches and stores with truth; ValueError for other folders."""
-        learned, judged = find(data, "", NAME)
+        learned, judged = find(data, options.metric if options.condition > 0 else "", NAME)
         made = PictureOptions(options.size, options.least, options.space, options.tails)
         recipe = OneStepRecipe(options)
         check_size(options.size, recipe.model.multiple, NAME)
         facts = {"pictures": len(learned), "held-out scenes": len(judged)}
-        batches = Pictures(learned, made, fit.batch_size, fit.seed)
+        batches: Batches = Pictures(learned, made, fit.batch_size, fit.seed)
+        if options.condition > 0:
+            batches = CoarsePictures(
+                Pictures(learned, made, fit.batch_size, fit.seed), CoarseOptions(options.condition, options.asked)
+            )
         return Plan(recipe, batches, held_out(judged, made, options.validation, fit.batch_size), facts)
 
 
@@ -93,15 +109,20 @@ class OneStepRecipe:
 
     def __init__(self, options: OneStepTraining) -> None:
         self.options = options
-        self.model = small_model(options.stride, options.channels, options.blocks, options.longest)
+        self.model = small_model(options.stride, options.channels, options.blocks, options.longest, options.fine)
         self.student = self.model.denoiser
 
     def losses(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """Lotus' x0 loss at the last time step, from pure noise; and two losses of ours on the decoded depth."""
-        codec, depth = self.model.codec, batch["depth"]
+        codec, depth, options = self.model.codec, batch["depth"], self.options
+        if "coarse" in batch:
+            depth = chosen(batch["coarse"], batch["goal"], depth)
         target = codec.depth(depth)
-        noise = torch.randn(target.shape, generator=context.rng).to(target)
-        latent = self.student(codec.picture(2 * batch["rgb"] - 1), noise)
+        x = torch.randn(target.shape, generator=context.rng).to(target)
+        if "coarse" in batch:
+            gate = torch.rand(len(depth), generator=context.rng).to(depth.device) < options.noised
+            x = chosen(batch["coarse"], started(batch, codec, x, gate), x)
+        latent = self.student(codec.picture(2 * batch["rgb"] - 1), x)
         losses = {"latent": self.options.latent * (latent - target).square().mean()}
         found, everywhere = codec.decode(latent), torch.ones_like(depth, dtype=torch.bool)
         if self.options.edges > 0:
@@ -112,7 +133,10 @@ class OneStepRecipe:
         return losses
 
     def validate(self, batch: Batch) -> dict[str, float]:
-        """AbsRel and boundary F1 after alignment: see `sharp_judging.generated_figures`."""
+        """AbsRel and boundary F1 after alignment: see `sharp_judging.generated_figures`; with `condition`, as a sharpener from depth."""
+        if self.options.condition > 0:
+            made = Sharpener(self.model, ONCE)(batch["rgb"], batch["depth"])
+            return sharp_judging.sharpened_figures(batch, *made, self.options.space)
         return sharp_judging.generated_figures(batch, generated(self.model, batch), self.options.space)
 
     def export(self, path: Path) -> dict[str, Any]:
@@ -128,6 +152,12 @@ def generated(model: OneStep, batch: Batch) -> Tensor:
     noise = torch.randn(batch["depth"].shape, generator=torch.Generator().manual_seed(CHANCE)).to(rgb)
     latent = model.denoiser(model.codec.picture(2 * rgb - 1), noise_latent(noise, model.codec))
     return model.codec.decode(latent)
+
+
+def started(batch: Batch, codec: Any, noise: Tensor, gate: Tensor) -> Tensor:
+    """Latents of coarse depth; for the pictures of `gate`, noised where start and goal differ (SharpDepth Eq. 4)."""
+    clean, difference = codec.depth(batch["start"]), difference_map(batch["goal"], batch["start"], SharpenOptions())
+    return chosen(gate, gated(clean, noise, shrunk(difference, codec.stride, "area")), clean)
 
 
 def check_size(size: tuple[int, int], multiple: int, name: str) -> None:
@@ -148,6 +178,6 @@ def trained_model(folder: Path) -> tuple[OneStep, Space]:
     table = tomllib.loads(config.read_text(encoding="utf-8")).get(NAME) if config.is_file() else None
     if table is None or not (folder / STUDENT).is_file():
         raise ValueError(f"{folder}: expected the folder of a run of `keendepth train {NAME}`, with its weights")
-    model = small_model(int(table["stride"]), tuple(table["channels"]), int(table["blocks"]), int(table["longest"]))
+    model = described(table)
     checkpoint.fill(model.denoiser, checkpoint.load(folder / STUDENT)[0], str(folder / STUDENT))
     return model, table["space"]

@@ -62,15 +62,16 @@ class Sources:
     def __len__(self) -> int:
         return len(self.places)
 
-    def read(self, number: int) -> Picture:
-        """Picture `number` as a whole; `given` None where there is no teacher, truth and edge None for photos."""
+    def read(self, number: int, ask: bool = True) -> Picture:
+        """Picture `number` as a whole; `given` None where there is no teacher or it is not to be asked, truth and edge None for photos."""
         source, own = self.places[number]
         if source < len(self.caches):
             scene = self.caches[source].read(own)
-            return Picture(scene.rgb, self._asked(source, own) if self.metric else None, scene.near, scene.edge)
+            given = self._asked(source, own) if self.metric and ask else None
+            return Picture(scene.rgb, given, scene.near, scene.edge)
         pair = self.pairs[source - len(self.caches)].read(own)
         edge = None if pair.near is None else jumps(pair.near)
-        return Picture(pair.rgb, pair.low if self.metric else None, pair.near, edge)
+        return Picture(pair.rgb, pair.low if self.metric and ask else None, pair.near, edge)
 
     def _ask(self, source: int, own: int) -> Float32[np.ndarray, "h w"]:
         if self.metric is None:
@@ -89,9 +90,9 @@ class Pictures:
         rngs = [np.random.default_rng([self.seed, number, k]) for k in range(self.batch_size)]
         return collate([self.view(rng) for rng in rngs], self.options)
 
-    def view(self, rng: np.random.Generator) -> Picture:
-        """A part of a picture at the network's size, in other light, flipped or not."""
-        whole = self.sources.read(int(rng.integers(len(self.sources))))
+    def view(self, rng: np.random.Generator, ask: bool = True) -> Picture:
+        """A part of a picture at the network's size, in other light, flipped or not; `ask`: with what the metric teacher says."""
+        whole = self.sources.read(int(rng.integers(len(self.sources))), ask)
         part = cut(whole, self.options, rng)
         part = part._replace(rgb=jittered(part.rgb, self.options.jitter, rng))
         if rng.random() < 0.5:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +53,14 @@ class SharpTraining:
     """How the difference gets to the latents' size (code: nearest)."""
     gate: Literal["code", "paper", "clean"] = "code"
     """What noise takes the latent's place: the noised first answer (code), noise alone (paper), or nothing (ablation)."""
+    start: Literal["noise", "depth"] = "noise"
+    """What the first answer starts from: noise (paper, code), or the metric depth (ours; the generator must know it, by `condition`)."""
+    whole: float = 0.0
+    """The difference that becomes 1 (ours), of 2 between nearest and farthest; 0: the largest of the picture (paper, code)."""
+    answer: Literal["student", "depth"] = "student"
+    """What the teacher of the score is shown: the student's latent, noised (paper, code), or the metric depth's as it is (ours)."""
+    answers: int = 1
+    """How many times over the teacher sharpens `depth`, each time its own answer (ours): the student learns to do it at once."""
     first: Literal["ema", "student", "teacher"] = "ema"
     """Who gives the first answer: the averaged student (paper, code), the student itself, or the frozen teacher (ablation)."""
     pure: float = 0.2
@@ -70,6 +78,8 @@ class SharpTraining:
     channels: tuple[int, ...] = (64, 96, 144, 192)
     """Of our own network, as the generator has it."""
     blocks: int = 1
+    """Of our own network, as the generator has it."""
+    fine: int = 0
     """Of our own network, as the generator has it."""
     longest: int = 320
     """Of our own network, as the generator has it (code: 768 in the demo, 1024 in the benchmark)."""
@@ -143,7 +153,7 @@ class SharpRecipe:
         latent = self.student(picture.float(), x)
         losses = {}
         if options.sds > 0:
-            answer = self._answer(picture, latent.detach(), context)
+            answer = self._answer(picture, latent.detach(), depth, context)
             losses["sds"] = options.sds * score_distillation(latent, answer, self.model.schedule.alpha_bar)
         if options.reconstruction > 0:
             found = codec.decode(latent)
@@ -155,13 +165,19 @@ class SharpRecipe:
         like = self.model.codec.depth(depth)
         first = {"ema": context.ema, "student": self.student, "teacher": self.teacher}[self.options.first]
         start, fresh, pure = (_noise(like, context) for _ in range(3))
-        x, difference = self._gate(first(picture, start).float(), depth, fresh)
+        begun = like if self.options.start == "depth" else start
+        x, difference = self._gate(first(picture, begun).float(), depth, fresh)
         which = torch.rand(len(depth), generator=context.rng).to(depth.device) < self.options.pure
         return chosen(which, pure, x.float()), difference.float()
 
-    def _answer(self, picture: Tensor, latent: Tensor, context: StepContext) -> Tensor:
-        """x0 of the frozen teacher for the student's latent, noised."""
+    def _answer(self, picture: Tensor, latent: Tensor, depth: Tensor, context: StepContext) -> Tensor:
+        """x0 of the frozen teacher for the student's latent, noised; or for the metric depth's."""
         with torch.no_grad(), self._lowered(context.device):
+            if self.options.answer == "depth":
+                found = self.model.codec.depth(depth)
+                for _ in range(self.options.answers):
+                    found = self.teacher(picture, found)
+                return found.float()
             return self.teacher(picture, self.model.schedule.noised(latent, _noise(latent, context))).float()
 
     def _lowered(self, device: torch.device) -> AbstractContextManager[Any]:
@@ -191,7 +207,8 @@ class SharpRecipe:
         if self.options.checkpoint or self.options.align == "quantile" or self.options.peak < 1:
             return {"no ONNX": "networks of the hub and quantiles stay in torch; sharp:RUN uses the folder itself"}
         side = EXAMPLE * self.model.multiple
-        worst = export_onnx(self._network(), path, (side, side), INPUTS, OUTPUTS)
+        inputs = {name: n for name, n in INPUTS.items() if name != "noise" or not self._gate.options.once}
+        worst = export_onnx(self._network(), path, (side, side), inputs, OUTPUTS)
         facts = size_of(self.student, path)
         device = next(self.student.parameters()).device
         with torch.no_grad():
@@ -204,14 +221,14 @@ class SharpRecipe:
 
 def sharpen_options(options: SharpTraining) -> SharpenOptions:
     """The part of the options that is needed to run the network."""
-    return SharpenOptions(options.align, options.peak, options.down, options.gate)
+    return SharpenOptions(**{entry.name: getattr(options, entry.name) for entry in fields(SharpenOptions)})
 
 
 def own_model(options: SharpTraining) -> OneStep:
     """What the student is: of the checkpoint, with its weights; or our own network, fresh."""
     if options.checkpoint:
         return one_step.load(options.checkpoint)
-    return small_model(options.stride, options.channels, options.blocks, options.longest)
+    return small_model(options.stride, options.channels, options.blocks, options.longest, options.fine)
 
 
 def other_model(place: str) -> OneStep:
