@@ -56,7 +56,8 @@ full)
   run ab-control "${SHORT[@]}" --set labels=exact
   run ab-no-noise "${SHORT[@]}" --set noise=false
   run ab-no-rgb "${SHORT[@]}" --set rgb=false
-  run ab-residual "${SHORT[@]}" --set head=residual
+  run ab-half-size "${SHORT[@]}" --set fine=0
+  run ab-residual "${SHORT[@]}" --set head=residual --set fine=0
   WEIGHTS=()
   for seed in 0 1 2; do WEIGHTS+=("sddr=$OUT/small-$seed"); done
   "$PYTHON" benchmarks/sddr.py --weights "${WEIGHTS[@]}" --data "$DATA" --out "$OUT/tables.json" | tee "$OUT/tables.md"
