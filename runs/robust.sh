@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make `indoor-small` robust and say what it gained; with ABLATIONS=1 also what each part of the recipe is worth, at equal steps. `runs/robust.sh smoke OUT`
-# shows in a minute that everything works. PHOTOS: a folder of photos; SCENES, HELD_OUT: caches of rendered scenes (runs/sddr.py scenes). Lines keep what is there.
+# shows in a minute that everything works. PHOTOS: a folder of photos; SCENES, HELD_OUT: caches of rendered scenes (runs/render.py scenes). Lines keep what is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:?smoke or full}
@@ -25,15 +25,15 @@ run() {
 }
 
 if [ "$MODE" = smoke ]; then
-  "$PYTHON" runs/sddr.py scenes "$SCENES" --count 4 --size 96 128 --kinds room=1 --processes 1
-  "$PYTHON" runs/sddr.py scenes "$HELD_OUT" --held-out --count 2 --size 96 128 --kinds room=1 --processes 1
+  "$PYTHON" runs/render.py scenes "$SCENES" --count 4 --size 96 128 --kinds room=1 --processes 1
+  "$PYTHON" runs/render.py scenes "$HELD_OUT" --held-out --count 2 --size 96 128 --kinds room=1 --processes 1
   run robust --set steps=3 --set batch_size=2 --set warmup=1 --set "size=[64, 96]" --set validation=2
   "$PYTHON" benchmarks/robust.py --model indoor-small "${MODELS[@]}" --data "$DATA" --quick --pictures --out "$OUT/bench"
   exit 0
 fi
 
-"$PYTHON" runs/sddr.py scenes "$SCENES" --count 6000 --size 256 320
-"$PYTHON" runs/sddr.py scenes "$HELD_OUT" --held-out --count 64 --size 256 320
+"$PYTHON" runs/render.py scenes "$SCENES" --count 6000 --size 256 320
+"$PYTHON" runs/render.py scenes "$HELD_OUT" --held-out --count 64 --size 256 320
 run robust --set steps="$STEPS"
 if [ -n "${ABLATIONS:-}" ]; then
   run no-graph --set steps="$STEPS" --set graph=0.0

@@ -25,8 +25,8 @@ else
 fi
 ARMS=${ARMS:-base base-long twin feature graph twin-feature twin-graph shuffled net warmup}
 mkdir -p "$OUT"
-"$PYTHON" runs/scent.py triplets "$FILM" --count "$COUNT"
-"$PYTHON" runs/scent.py triplets "$HELD_OUT" --held-out --count "$SCENES"
+"$PYTHON" runs/render.py triplets "$FILM" --count "$COUNT"
+"$PYTHON" runs/render.py triplets "$HELD_OUT" --held-out --count "$SCENES"
 
 if [ -z "${TEACHER:-}" ] && [[ "$ARMS" =~ feature|graph|shuffled ]]; then
   TEACHER=segmenter:$OUT/segmenter

@@ -25,17 +25,17 @@ run() {
 
 case $MODE in
 smoke)
-  "$PYTHON" runs/sddr.py scenes "$OUT/scenes" --count 24 --size 192 256 --kinds room=0.5 thin=0.5 --processes 1
-  "$PYTHON" runs/sddr.py scenes "$OUT/held-out" --held-out --count 4 --size 192 256 --kinds room=0.5 thin=0.5 --processes 1
+  "$PYTHON" runs/render.py scenes "$OUT/scenes" --count 24 --size 192 256 --kinds room=0.5 thin=0.5 --processes 1
+  "$PYTHON" runs/render.py scenes "$OUT/held-out" --held-out --count 4 --size 192 256 --kinds room=0.5 thin=0.5 --processes 1
   "$PYTHON" -m keendepth store "$PHOTOS" -o "$OUT/photos" --longest 320
   run smoke --preset smoke --set sddr.size=tiny --set "crop=[128, 160]" --set validation=6 --set sddr.windows=1
   "$PYTHON" benchmarks/sddr.py --weights smoke="$OUT/smoke" --quick --table any harm --data "$DATA" --out "$OUT/smoke.json"
   ;;
 full)
   # shellcheck disable=SC2086
-  "$PYTHON" runs/sddr.py scenes "$OUT/scenes" --count 6000 --kinds $KINDS --processes "$PROCESSES"
+  "$PYTHON" runs/render.py scenes "$OUT/scenes" --count 6000 --kinds $KINDS --processes "$PROCESSES"
   # shellcheck disable=SC2086
-  "$PYTHON" runs/sddr.py scenes "$OUT/held-out" --held-out --count 64 --kinds $KINDS --processes "$PROCESSES"
+  "$PYTHON" runs/render.py scenes "$OUT/held-out" --held-out --count 64 --kinds $KINDS --processes "$PROCESSES"
   "$PYTHON" -m keendepth store "$PHOTOS" -o "$OUT/photos" --longest 640
   # First exact depth alone, on small crops, where steps are cheap; then all losses, on larger ones.
   STEPS=${STEPS:-20000}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole SharpDepth experiment, with small networks of our own: a generative model, the sharpener distilled from it and a metric model, and the
 # paper's ablations. `runs/sharp.sh smoke OUT` shows in minutes that everything works; `depth` trains our variant that starts from depth, in half an hour; `full` is the real thing. Each line keeps what is there.
-# SCENES and HELD_OUT: caches of rendered scenes (runs/sddr.py scenes); PHOTOS: a store of a metric model over unlabelled photos, if there is one.
+# SCENES and HELD_OUT: caches of rendered scenes (runs/render.py scenes); PHOTOS: a store of a metric model over unlabelled photos, if there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 MODE=${1:?smoke, depth or full}
@@ -25,8 +25,8 @@ run() {
 }
 
 if [ "$MODE" = smoke ]; then
-  "$PYTHON" runs/sddr.py scenes "$SCENES" --count 12 --size 192 256 --kinds room=1 --processes 1
-  "$PYTHON" runs/sddr.py scenes "$HELD_OUT" --held-out --count 2 --size 192 256 --kinds room=1 --processes 1
+  "$PYTHON" runs/render.py scenes "$SCENES" --count 12 --size 192 256 --kinds room=1 --processes 1
+  "$PYTHON" runs/render.py scenes "$HELD_OUT" --held-out --count 2 --size 192 256 --kinds room=1 --processes 1
   NET=(--set "channels=[16, 24]" --set "size=[96, 128]" --set longest=128 --set validation=2)
   run onestep onestep --preset smoke "${NET[@]}"
   run sharp sharp --preset smoke "${NET[@]}" --set generator="$OUT/onestep"
@@ -41,8 +41,8 @@ if [ "$MODE" = depth ]; then
   exit 0
 fi
 
-"$PYTHON" runs/sddr.py scenes "$SCENES" --count 6000 --kinds room=0.5 thin=0.2 furnished=0.3
-"$PYTHON" runs/sddr.py scenes "$HELD_OUT" --held-out --count 64 --kinds room=0.5 thin=0.2 furnished=0.3
+"$PYTHON" runs/render.py scenes "$SCENES" --count 6000 --kinds room=0.5 thin=0.2 furnished=0.3
+"$PYTHON" runs/render.py scenes "$HELD_OUT" --held-out --count 64 --kinds room=0.5 thin=0.2 furnished=0.3
 run onestep onestep --preset "$PRESET" --preset onestep-tiny --set steps="${BASE_STEPS:-20000}"
 WEIGHTS=()
 # ablation NAME OPTIONS...: three seeds of one setting

@@ -73,7 +73,7 @@ def find(data: Sequence[Path], size: tuple[int, int], gap: int = 1, listing: str
     joined = Joined(learned)
     if not len(joined):
         raise ValueError(
-            "scent learns from film: give --data with rendered triplets (runs/scent.py triplets) or frames"
+            "scent learns from film: give --data with rendered triplets (runs/render.py triplets) or frames"
         )
     return joined, Joined(judged)
 

@@ -152,12 +152,12 @@ def _sources(data: Sequence[Path]) -> tuple[list[SceneCache], list[SceneCache], 
             pairs.append(PairSet(folder))
         else:
             raise ValueError(
-                f"--data {folder}: expected a cache of rendered scenes (runs/sddr.py scenes) or a store with low and high "
+                f"--data {folder}: expected a cache of rendered scenes (runs/render.py scenes) or a store with low and high "
                 "maps (keendepth store), found neither"
             )
     scenes = [cache for cache in caches if not cache.held_out]
     if not scenes and not pairs:
-        raise ValueError("sddr learns from data: give --data with rendered scenes (runs/sddr.py scenes) or a store")
+        raise ValueError("sddr learns from data: give --data with rendered scenes (runs/render.py scenes) or a store")
     return scenes, [cache for cache in caches if cache.held_out], pairs
 
 

@@ -50,7 +50,7 @@ class SegmenterMethod:
         return SegmenterRecipe(options)
 
     def plan(self, options: SegmenterTraining, fit: FitOptions, data: Sequence[Path]) -> Plan:
-        """From caches of rendered triplets (`runs/scent.py triplets`), whose middle frames have labels; ValueError for other folders."""
+        """From caches of rendered triplets (`runs/render.py triplets`), whose middle frames have labels; ValueError for other folders."""
         learned, judged = _find(data)
         facts = {"pictures": sum(map(len, learned)), "held-out pictures": sum(map(len, judged)), "classes": CLASSES}
         numbers = [(k, n) for k, cache in enumerate(judged) for n in range(len(cache))][: options.validation]
@@ -107,13 +107,13 @@ def _find(data: Sequence[Path]) -> tuple[list[RenderedTriplets], list[RenderedTr
     judged: list[RenderedTriplets] = []
     for folder in map(Path, data):
         if not CACHE.there(folder):
-            raise ValueError(f"--data {folder}: expected a cache of rendered triplets (runs/scent.py), found none")
+            raise ValueError(f"--data {folder}: expected a cache of rendered triplets (runs/render.py), found none")
         cache = RenderedTriplets(folder)
         (judged if cache.held_out else learned).append(cache)
     if learned and not judged:
         judged.append(learned[0].set_apart(min(64, max(1, len(learned[0]) // 10))))
     if not sum(map(len, learned)):
-        raise ValueError("segmenter learns from data: give --data with rendered triplets (runs/scent.py triplets)")
+        raise ValueError("segmenter learns from data: give --data with rendered triplets (runs/render.py triplets)")
     return learned, judged
 
 

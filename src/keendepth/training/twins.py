@@ -79,7 +79,7 @@ class Sources:
 
 
 def find(data: Sequence[Path], options: TwinOptions) -> tuple[Sources, Sources]:
-    """(to learn from, held out) of folders of photos and caches of rendered scenes (`runs/sddr.py scenes`).
+    """(to learn from, held out) of folders of photos and caches of rendered scenes (`runs/render.py scenes`).
 
     Only scenes of `options.kinds` count. Where no cache is held out, a twentieth of the first one is set apart. ValueError
     where there is nothing to learn from.
@@ -92,7 +92,7 @@ def find(data: Sequence[Path], options: TwinOptions) -> tuple[Sources, Sources]:
     found = Sources(tuple(photos), tuple(learned), tuple(_of_kinds(learned, options.kinds)))
     if not len(found):
         raise ValueError(
-            "robust learns from data: give --data with folders of photos or rendered scenes (runs/sddr.py scenes)"
+            "robust learns from data: give --data with folders of photos or rendered scenes (runs/render.py scenes)"
         )
     return found, Sources((), tuple(kept), tuple(_of_kinds(kept, options.kinds)))
 
