@@ -68,7 +68,7 @@ def measure(options: RefineNetOptions, sides: Sequence[int], threads: int, round
     torch.manual_seed(0)
     module = DepthOnly(RefineNet(options)).eval()
     given = {side: [torch.rand(1, channels, side, side) for channels in module.inputs.values()] for side in sides}
-    row = {"size": options.size, "head": options.head, "rgb": options.rgb}
+    row = {"size": options.size, "head": options.head, "rgb": options.rgb, "fine": options.fine}
     row["parameters"] = sum(parameter.numel() for parameter in module.parameters())
     large = [torch.rand(1, channels, 1024, 1024) for channels in module.inputs.values()]
     row["gmac_1024"] = multiply_adds(module, large) / 1e9
@@ -96,7 +96,11 @@ def print_table(rows: list[dict], sides: Sequence[int], threads: int) -> None:
     print("|---|" + "---|" * (len(columns) + 3))
     for row in rows:
         times = [f"{row[column.replace(' ', '_')]['least']:.3f}" for column in columns]
-        name = f"{row['size']}, {row['head']}" + ("" if row["rgb"] else ", no photo")
+        name = (
+            f"{row['size']}, {row['head']}"
+            + ("" if row["rgb"] else ", no photo")
+            + (", full-size level" if row["fine"] else "")
+        )
         print(
             f"| {name} | {row['parameters'] / 1e6:.2f} | {2 * row['gmac_1024']:.1f} | {' | '.join(times)} "
             f"| {row[f'onnx_{sides[-1]}']['core_seconds']:.3f} |"
@@ -113,6 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cases = [RefineNetOptions(size, rgb, head) for size in options.size for head in HEADS for rgb in (True, False)]
+    cases += [RefineNetOptions(size, fine=16) for size in options.size if size == "small"]  # what ships
     rows = [measure(case, options.side, options.threads, options.rounds) for case in cases]
     print_table(rows, options.side, options.threads)
     if options.out:

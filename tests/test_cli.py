@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,9 @@ def test_ctrl_c_leaves_no_half_file_and_the_same_command_goes_on(tmp_path: Path)
         "--save",
         "npz",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A job in the background of a shell ignores Ctrl-C, and so would what it starts.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     while not list((tmp_path / "out").glob("*.npz")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -185,7 +185,7 @@ def test_training_and_going_on(tmp_path):
         (["toy", "--set", "amp=fp32"], "one of no, bf16, fp16"),
         (
             ["toy", "--preset", "smok"],
-            "shipped: cpu, gpu, onestep-tiny, robust-small, scent-",
+            "shipped: cpu, gpu, onestep-",
         ),
     ],
 )
