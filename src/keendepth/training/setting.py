@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,7 +51,16 @@ def make_accelerator(options: FitOptions) -> Accelerator:
     )
     if options.amp == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("fit.amp = fp16 needs a GPU; bf16 works on a CPU and is faster there than float32")
+    if accelerator.num_processes > 1:
+        atexit.unregister(_part)
+        atexit.register(_part)
     return accelerator
+
+
+def _part() -> None:
+    """Leave the group of processes before Python ends: its threads, still alive then, abort a process now and then."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def make_optimiser(student: nn.Module, options: FitOptions, device: torch.device) -> torch.optim.AdamW:
