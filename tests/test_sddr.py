@@ -16,6 +16,7 @@ from keendepth.cli import contracts  # noqa: E402
 from keendepth.core.types import Card, DepthKind, DepthMap, Image  # noqa: E402
 from keendepth.export import export_onnx  # noqa: E402
 from keendepth.nn import checkpoint  # noqa: E402
+from keendepth.nn.recovery import recovered  # noqa: E402
 from keendepth.nn.refine_net import DepthOnly, RefineNet, RefineNetOptions  # noqa: E402
 from keendepth.refiners import sddr  # noqa: E402
 from keendepth.refiners.network import OnnxNetwork, normalised  # noqa: E402
@@ -24,6 +25,7 @@ from keendepth.refiners.shipped import read_card, register_shipped  # noqa: E402
 from keendepth.refiners.space import Nearness  # noqa: E402
 from keendepth.refiners.torch_network import TorchNetwork  # noqa: E402
 from keendepth.training import labels, runs  # noqa: E402
+from keendepth.training import sddr as sddr_training  # noqa: E402
 from keendepth.training.methods import train  # noqa: E402
 from keendepth.training.pairs import Pair  # noqa: E402
 from made_data import made_cache, made_pairs, near_of  # noqa: E402
@@ -380,6 +382,33 @@ def test_thirty_steps_from_scenes_and_photos_to_a_refiner(tmp_path: Path) -> Non
     through_torch = Sddr(TorchNetwork(tmp_path / "run")).refine(image, small).values
     np.testing.assert_allclose(through_onnx, through_torch, rtol=1e-3)
     assert not np.array_equal(through_onnx, small.resized(96, 128).values)
+
+
+def test_a_run_begins_with_the_refiner_that_ships(tmp_path: Path) -> None:
+    made_cache(tmp_path / "scenes", count=4)
+    made_cache(tmp_path / "held", count=2, first=1_000_000)
+    data = tuple(str(tmp_path / name) for name in ("scenes", "held"))
+    unchanged = ["steps=1", "lr=1e-12", "ema_decay=0", "start=shipped", "size=small", "fine=16"]
+    train(runs.Run(tmp_path / "run", "sddr", data), sets=[*SMALL, "gradient=0", "fusion=0", "pair_share=0", *unchanged])
+    image, depth = scene()
+    small = depth.resized(24, 32)
+    ours, shipped = (one.refine(image, small).values for one in (Sddr(tmp_path / "run"), Sddr()))
+    np.testing.assert_allclose(ours, shipped, rtol=1e-4)
+
+
+def test_weights_are_recovered_from_a_file_of_the_same_network_alone(tmp_path: Path) -> None:
+    small, other = (RefineNet(RefineNetOptions("tiny", fine=fine)).eval() for fine in (0, 8))
+    with torch.no_grad():  # the file has equal weights once
+        for weight in small.parameters():
+            weight.add_(0.01 * torch.randn_like(weight))
+    sddr_training._write(small, tmp_path / "small.onnx")
+    found = recovered(RefineNet(small.options), tmp_path / "small.onnx", sddr_training._write)
+    assert all(torch.equal(weight, small.state_dict()[name]) for name, weight in found.items())
+    assert {name.split(".")[0] for name in small.state_dict().keys() - found.keys()} == {"half_head", "quarter_head"}
+    with pytest.raises(ValueError, match=r"small\.onnx: expected a network exported from RefineNet"):
+        recovered(other, tmp_path / "small.onnx", sddr_training._write)
+    with pytest.raises(FileNotFoundError, match="no model"):
+        recovered(other, tmp_path / "none.onnx", sddr_training._write)
 
 
 def test_a_run_begins_with_weights_of_a_network_without_a_level_at_full_size(tmp_path: Path) -> None:

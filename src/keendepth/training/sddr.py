@@ -19,8 +19,10 @@ from keendepth.export import export_onnx
 from keendepth.losses.affine import gradient_matching, supervised_loss
 from keendepth.losses.edge import edge_gradient_loss, edge_weighted_l1, fusion_loss
 from keendepth.nn import checkpoint
+from keendepth.nn.recovery import recovered
 from keendepth.nn.refine_net import DepthOnly, RefineNet, RefineNetOptions, RefineOutput
 from keendepth.predictors import Predictor
+from keendepth.refiners.sddr import SHIPPED
 from keendepth.refiners.torch_network import run
 from keendepth.training import judging, register
 from keendepth.training.config import FitOptions
@@ -33,6 +35,7 @@ from keendepth.training.scenes import SceneCache, is_cache
 from keendepth.training.views import ViewOptions, Views
 
 EXAMPLE = (128, 192)  # size at which the network is traced for ONNX
+UNSHIPPED = ("half_head.", "quarter_head.")  # deep supervision: no file for users has it
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class SddrTraining:
     retexture: float = 0.4
     """Share of rendered views whose surfaces are dressed in the photos of the data, where it has any (ours)."""
     start: str = ""
-    """Weights to begin with: a run's folder, or its student.safetensors, of the same shape (another head or fine level begins afresh); empty begins afresh."""
+    """Weights to begin with, of the same shape (another head or fine level begins afresh): a run's folder, its student.safetensors, an .onnx
+    file of such a run, or "shipped", the refiner that keendepth brings; empty begins afresh."""
     clean: float = 0.08
     """Share of rendered views whose input is perfect."""
     near_clean: float = 0.12
@@ -120,7 +124,7 @@ class SddrMethod:
         views = Views(scenes, pairs, _view_options(options, fit), fit.batch_size, fit.seed)
         recipe = SddrRecipe(options, views)
         if options.start:
-            _begin_with(recipe.student, Path(options.start))
+            _begin_with(recipe.student, options.start)
         facts = {
             "rendered scenes": sum(map(len, scenes)), "held-out scenes": sum(map(len, held_out)),
             "pairs with truth": sum(len(p) for p in pairs if p.exact), "photos": sum(len(p) for p in pairs if not p.exact),
@@ -131,9 +135,15 @@ class SddrMethod:
         )
 
 
-def _begin_with(student: RefineNet, path: Path) -> None:
+def _begin_with(student: RefineNet, start: str) -> None:
+    """Weights of a run, of a file, or of the shipped refiner; heads that only training uses begin afresh where the file has none."""
+    path = SHIPPED if start == "shipped" else Path(start)
     path = path / STUDENT if path.is_dir() else path
-    own, state = student.state_dict(), checkpoint.load(path)[0]
+    own = student.state_dict()
+    if path.suffix == ".onnx":
+        state = {key: own[key] for key in own if key.startswith(UNSHIPPED)} | recovered(student, path, _write)
+    else:
+        state = checkpoint.load(path)[0]
     for part in ("head.", "fine."):  # another head, or a level more, begins afresh as a whole
         fresh = {key: value for key, value in own.items() if key.startswith(part)}
         found = {key: value.shape for key, value in state.items() if key.startswith(part)}
@@ -283,8 +293,7 @@ class SddrRecipe:
 
     def export(self, path: Path) -> dict[str, Any]:
         """ONNX with inputs low, high (and rgb) and output depth, any size, and its card (role refiner) beside it."""
-        network = DepthOnly(self.student)
-        worst = export_onnx(network, path, EXAMPLE, network.inputs, ("depth",))
+        worst = _write(self.student, path)
         parameters = sum(value.numel() for value in self.student.parameters())
         card = _card(self.options, parameters, hashlib.sha256(path.read_bytes()).hexdigest())
         path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -293,6 +302,12 @@ class SddrRecipe:
             "difference": f"{worst:.2g}",
             "megabytes": round(path.stat().st_size / 1e6, 2),
         }
+
+
+def _write(student: RefineNet, path: Path) -> float:
+    """The student as ONNX; the largest difference from torch."""
+    network = DepthOnly(student)
+    return export_onnx(network, path, EXAMPLE, network.inputs, ("depth",))
 
 
 def _predictor(name: str) -> Predictor | None:
