@@ -1,9 +1,10 @@
 """SDDR's must-show tables for any weights: the paper's fusion task, any depth with its photo, harm done to good depth, and cost.
 
-    python benchmarks/sddr.py --weights sddr=runs/a seed1=runs/b [--table fusion any harm cost] [--quick]
+    python benchmarks/sddr.py --weights sddr=runs/a sddr=runs/b other=runs/c [--table fusion any harm cost] [--quick] [--only-networks]
 
-Each of `--weights` is NAME=PATH of an .onnx file or a run's folder; rows of one name (NAME given twice) are averaged over their runs. Without
-it, the shipped refiner is taken, where there is one. Figures are means over pictures with a 95 % bootstrap interval.
+Each of `--weights` is NAME=PATH of an .onnx file or a run's folder; rows of one name (NAME given twice: its seeds) are averaged over their runs.
+Without it, the shipped refiner is taken, where there is one. Figures are means over pictures with a 95 % bootstrap interval, and where a row has
+several runs also the deviation of their means (± over runs). `--only-networks`: neither classical refiners nor blends, for ablations.
 """
 
 from __future__ import annotations
@@ -70,12 +71,15 @@ def fused(image: Image, low: DepthMap, predictor: Predictor, way: str) -> DepthM
     return low.with_values(np.exp((a + b) / 2 if way == "average" else poisson.fuse(a, b, 0.03)))
 
 
-def fusion_ways(networks: Named) -> dict[str, list[Callable[[Image, DepthMap, Predictor], DepthMap]]]:
+def fusion_ways(
+    networks: Named, options: argparse.Namespace
+) -> dict[str, list[Callable[[Image, DepthMap, Predictor], DepthMap]]]:
     found: dict[str, list] = {"base low": [lambda image, low, predictor: low]}
-    for way in ("base high", "average", "crossover Poisson"):
-        found[way] = [partial(fused, way=way)]
-    for name in (*CLASSIC, "tiles"):
-        found[name] = [refiners.registry.build(name).refine]
+    if not options.only_networks:
+        for way in ("base high", "average", "crossover Poisson"):
+            found[way] = [partial(fused, way=way)]
+        for name in (*CLASSIC, "tiles"):
+            found[name] = [refiners.registry.build(name).refine]
     for name, runs in networks.items():
         found[name] = [one.refine for one in runs]
         found[f"{name}, second look"] = [looking_again(one).refine for one in runs]
@@ -99,9 +103,9 @@ def judge(depth: DepthMap, truth: DepthMap) -> dict[str, float]:
 
 def fusion(networks: Named, options: argparse.Namespace) -> list[Row]:
     predictor = predictors.registry.build(options.model)
-    ways, rows = fusion_ways(networks), []
+    ways, rows = fusion_ways(networks, options), []
     sets = {
-        "rendered rooms": rendered(2 if options.quick else 24),
+        "rendered rooms": rendered(2 if options.quick else options.rooms),
         "NYU, TUM, PrimeSense": photographed(options.data, options.quick),
     }
     for domain, pictures in sets.items():
@@ -133,10 +137,14 @@ def reduced(truth: DepthMap, factor: int, worn: bool) -> DepthMap:
 CASES = {"4x": (4, False), "8x": (8, False), "16x": (16, False), "8x + noise + holes": (8, True)}
 
 
-def any_ways(networks: Named) -> dict[str, list[Callable[[Image, DepthMap], np.ndarray]]]:
+def classic(options: argparse.Namespace) -> dict[str, list[Refiner]]:
+    """The refiners without weights, unless networks alone were asked for."""
+    return {} if options.only_networks else {name: [refiners.registry.build(name)] for name in CLASSIC}
+
+
+def any_ways(networks: Named, options: argparse.Namespace) -> dict[str, list[Callable[[Image, DepthMap], np.ndarray]]]:
     found: dict[str, list] = {"bicubic": [lambda image, depth: depth.filled().resized(*image.size, "cubic").values]}
-    named = {name: [refiners.registry.build(name)] for name in CLASSIC} | networks
-    for name, runs in named.items():
+    for name, runs in (classic(options) | networks).items():
         found[name] = [partial(_refined, one) for one in runs]
     return found
 
@@ -154,7 +162,7 @@ def any_depth(networks: Named, options: argparse.Namespace) -> list[Row]:
         for id, (image, truth) in pictures.items():
             small = reduced(truth, factor, worn)
             plain: float | None = None
-            for way, runs in any_ways(networks).items():
+            for way, runs in any_ways(networks, options).items():
                 for number, run in enumerate(runs):
                     figures = score(run(image, small), truth)
                     plain = plain or figures["rmse"]  # bicubic comes first
@@ -177,10 +185,9 @@ def lidar(truth: DepthMap, size: tuple[int, int]) -> DepthMap:
 def harm(networks: Named, options: argparse.Namespace) -> list[Row]:
     """Perfect depth (log error at edges), clean lidar (scale), and whether strength 0 is exact."""
     rows: list[Row] = []
-    named = {name: [refiners.registry.build(name)] for name in CLASSIC} | networks
     for id, (image, truth) in middlebury(options.data).items():
         whole = truth.filled()
-        for way, runs in named.items():
+        for way, runs in (classic(options) | networks).items():
             for number, one in enumerate(runs):
                 perfect = score(one.refine(image, whole).values, truth)
                 row: Row = {
@@ -238,7 +245,7 @@ def timed(run: Callable[[], object], rounds: int = 3) -> dict[str, float]:
 
 
 def table(rows: list[Row]) -> str:
-    """Mean and 95 % interval over pictures, of the mean over runs."""
+    """Mean and 95 % interval over pictures, of the mean over runs; and the deviation of the runs' means, where there are several."""
     keys = [key for key in rows[0] if key not in ("case", "picture", "way", "run")]
     lines = [f"| case | way | n | {' | '.join(keys)} |", "|---|---|---|" + "---|" * len(keys)]
     for case, way in dict.fromkeys((row["case"], row["way"]) for row in rows):
@@ -246,10 +253,18 @@ def table(rows: list[Row]) -> str:
         pictures = list(dict.fromkeys(row["picture"] for row in own))
         cells = [
             interval([np.mean([row[key] for row in own if row["picture"] == picture]) for picture in pictures])
+            + spread(
+                [np.nanmean([row[key] for row in own if row["run"] == run]) for run in {row["run"] for row in own}]
+            )
             for key in keys
         ]
         lines.append(f"| {case} | {way} | {len(pictures)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def spread(means: list[float]) -> str:
+    """Deviation over runs."""
+    return f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
 
 
 def interval(values: Iterable[float]) -> str:
@@ -284,6 +299,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="indoor-small")
     parser.add_argument("--quick", action="store_true", help="two rooms, two photos, 8x alone")
+    parser.add_argument("--rooms", type=int, default=24, help="rendered rooms of the paper's task")
+    parser.add_argument("--only-networks", action="store_true", help="leave out what needs no training")
     parser.add_argument("--out", type=Path, help="write the single figures here as JSON")
     options = parser.parse_args()
     networks = named_networks(options.weights)
