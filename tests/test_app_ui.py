@@ -234,6 +234,28 @@ def test_the_mesh_turns(visit: Visit) -> None:
     assert canvas.screenshot() != before
 
 
+def test_the_mesh_comes_whatever_is_slow(browser: Any, server: Server) -> None:
+    """With frames that come late, and the code of the viewer later still, the tab once stayed empty for ever."""
+    slow = Visit(browser, server, viewport={"width": 1300, "height": 900})
+    page = slow.page
+    held = []
+
+    def hold(route: Any) -> None:
+        held.append(route.request.url)
+        page.wait_for_timeout(2000)
+        route.continue_()
+
+    page.route("**/Canvas3D-*.js", hold)
+    page.evaluate(
+        "() => { const soon = requestAnimationFrame; window.requestAnimationFrame = draw => setTimeout(() => soon(draw), 1000); }"
+    )
+    slow.tab("3-D")
+    page.locator("#space canvas").wait_for()
+    assert held  # else Gradio calls the viewer's code by another name now, and nothing here was slow
+    assert slow.faults == []
+    slow.context.close()
+
+
 def _colours(png: bytes) -> int:
     """How many colours a screenshot has, coarsely."""
     pixels = np.asarray(PillowImage.open(io.BytesIO(png)).convert("RGB")) // 16

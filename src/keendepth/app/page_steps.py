@@ -22,6 +22,15 @@ HIDDEN: Literal["private"] = "private"  # of events, in Gradio's own API: the do
 QUIET: dict[str, Any] = {"api_visibility": HIDDEN, "show_progress": "hidden"}
 CONVENTIONS = [name for name, entry in io.CONVENTIONS.items() if not entry.rotated]
 DEFAULT_FILES = ["png", "exr"]
+# A frame after a tab is first opened, Gradio gives each part in it its values once more. If the answer has come by then and `Model3D` is
+# still fetching its code, this second giving of the same file cancels the fetch for good: no canvas. So we ask after that frame.
+ONCE_MOUNTED = """async (...given) => {
+    const frame = () => new Promise(requestAnimationFrame);
+    while (!document.querySelector("#space")) await frame();
+    await frame();
+    await frame();
+    return given;
+}"""
 
 
 def told(action: Callable[..., Any]) -> Callable[..., Any]:
@@ -213,7 +222,14 @@ def space_tab(do: Actions, shown: Shown) -> None:
         return do.model3d(token, form == "Mesh"), (token, form)
 
     for event in (tab.select, form.change):
-        event(told(made), [shown.token, form, seen], [viewer, seen], api_visibility=HIDDEN, show_progress="minimal")
+        event(
+            told(made),
+            [shown.token, form, seen],
+            [viewer, seen],
+            js=ONCE_MOUNTED,
+            api_visibility=HIDDEN,
+            show_progress="minimal",
+        )
 
 
 def mirror_tab(do: Actions, shown: Shown) -> None:
