@@ -19,6 +19,7 @@ from typer.testing import CliRunner  # noqa: E402
 from keendepth.cli import train  # noqa: E402
 from keendepth.core.types import Image  # noqa: E402
 from keendepth.nn import checkpoint  # noqa: E402
+from keendepth.nn.exposure import DARKEST, FLATTEST, EvenExposure, luminance  # noqa: E402
 from keendepth.nn.mobile_depth import Folded, load_onnx  # noqa: E402
 from keendepth.nn.tracing import parity  # noqa: E402
 from keendepth.predictors import WEIGHTS, registry  # noqa: E402
@@ -27,7 +28,7 @@ from keendepth.training import recipes, runs  # noqa: E402
 from keendepth.training.config import FitOptions  # noqa: E402
 from keendepth.training.methods import trained  # noqa: E402
 from keendepth.training.recipe import StepContext  # noqa: E402
-from keendepth.training.robust import RobustRecipe, RobustTraining, model_file, overlap  # noqa: E402
+from keendepth.training.robust import RobustRecipe, RobustTraining, mixed, model_file, overlap  # noqa: E402
 from keendepth.training.twins import TwinOptions, Whole, cut  # noqa: E402
 
 SHIPPED = WEIGHTS / "indoor-small.onnx"
@@ -158,6 +159,39 @@ def test_an_exported_graph_holds_the_network_alone(tmp_path: Path) -> None:
         sizes.append(sum(int(np.prod(entry.dims)) for entry in graph.initializer))
     assert sizes[0] == sizes[1]
     assert (tmp_path / "0.onnx").read_bytes() == (tmp_path / "1.onnx").read_bytes()
+
+
+def test_exposure_is_evened_where_it_is_unusual_and_nowhere_else() -> None:
+    usual = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    dark, flat, black = 0.2 * usual**2, 0.45 + 0.05 * (usual - 0.5), torch.zeros_like(usual)
+    even = EvenExposure()
+    assert torch.equal(even(usual), usual)
+    together = even(torch.cat([usual, dark, flat, black]))
+    assert all(torch.equal(together[k : k + 1], even(x)) for k, x in enumerate((usual, dark, flat, black)))
+    assert luminance(even(dark)).mean() == pytest.approx(DARKEST, abs=0.05)
+    assert luminance(even(flat)).std() == pytest.approx(FLATTEST, rel=0.02)
+    assert bool((even(black) < 0.01).all())
+
+
+def test_a_network_that_evens_exposure_ships_and_comes_back(tmp_path: Path) -> None:
+    recipe = RobustRecipe(RobustTraining(size=(64, 64), even=True))
+    recipe.export(tmp_path / "model.onnx")
+    dark = 0.05 * torch.rand(1, 3, 64, 64)
+    again = load_onnx(tmp_path / "model.onnx").eval()
+    assert parity(again, tmp_path / "model.onnx", [dark]) < 1e-4
+    assert not torch.allclose(again(dark), recipe.teacher.network(dark), rtol=0.01)
+    assert "evens" in json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["notes"]
+
+
+def test_what_ships_lies_between_the_first_and_the_last_weights() -> None:
+    before, after = load_onnx(SHIPPED), load_onnx(SHIPPED)
+    with torch.no_grad():
+        for weight in after.parameters():
+            weight.add_(1.0)
+    assert mixed(before, after, 1.0) is after
+    half = mixed(before, after, 0.5)
+    parts = zip(before.parameters(), half.parameters(), strict=True)
+    assert all(torch.allclose(own, first + 0.5, atol=1e-5) for first, own in parts)
 
 
 def test_batches_follow_from_seed_and_number(photos: Path) -> None:

@@ -383,6 +383,12 @@ def test_thirty_steps_from_scenes_and_photos_to_a_refiner(tmp_path: Path) -> Non
     np.testing.assert_allclose(through_onnx, through_torch, rtol=1e-3)
     assert not np.array_equal(through_onnx, small.resized(96, 128).values)
 
+    shared = [*SMALL, "steps=6", "windows=1", f"given_labels={tmp_path / 'run'}"]
+    assert train(runs.Run(tmp_path / "next", "sddr", data), sets=shared).finished
+    assert not (tmp_path / "next" / "labels").exists()
+    with pytest.raises(FileNotFoundError, match="given_labels"):
+        train(runs.Run(tmp_path / "last", "sddr", data), sets=[*shared, f"given_labels={tmp_path / 'none'}"])
+
 
 def test_a_run_begins_with_the_refiner_that_ships(tmp_path: Path) -> None:
     made_cache(tmp_path / "scenes", count=4)

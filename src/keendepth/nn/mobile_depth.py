@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from keendepth.nn.exposure import EvenExposure
 from keendepth.nn.fastdepth import DECODER_CHANNELS, ENCODER_CHANNELS, FastDepth
 
 BIAS = 0.1  # unit of the biases: what they are in the shipped network, on average
@@ -30,10 +31,16 @@ class MobileDepth(nn.Module):
         network = FastDepth(encoder_channels, decoder_channels)
         _fold_all(network)
         self.network = network
+        self.exposure: nn.Module = nn.Identity()
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Depth in metres, >= 0, from rgb in 0..1; h and w multiples of 32, else ValueError; NaN spreads."""
-        return self.network(rgb)
+        return self.network(self.exposure(rgb))
+
+    def evened(self) -> MobileDepth:
+        """This network, from now on with `EvenExposure` before its first layer."""
+        self.exposure = EvenExposure()
+        return self
 
     def with_features(
         self, rgb: Float[Tensor, "b 3 h w"], block: int = 10
@@ -42,18 +49,18 @@ class MobileDepth(nn.Module):
         kept: list[Tensor] = []
         hook = self.network.encoder[block].register_forward_hook(lambda _module, _given, found: kept.append(found))
         try:
-            depth = self.network(rgb)
+            depth = self(rgb)
         finally:
             hook.remove()
         return depth, kept[0]
 
-    def plain(self) -> FastDepth:
+    def plain(self) -> nn.Module:
         """A copy whose convolutions are torch's own, to be exported: evaluation mode, same outputs."""
         network = copy.deepcopy(self.network).eval()
         for child in network.modules():
             if isinstance(child, nn.Sequential) and isinstance(child[0], Folded):
                 child[0] = child[0].unfolded()
-        return network
+        return nn.Sequential(self.exposure, network) if isinstance(self.exposure, EvenExposure) else network
 
 
 class Folded(nn.Module):
@@ -104,8 +111,8 @@ class Folded(nn.Module):
 def load_onnx(path: str | Path) -> MobileDepth:
     """The network of an ONNX file that `export.export_onnx` made of FastDepth or of a MobileDepth; in training mode, on the CPU.
 
-    Convolutions are taken in the order of the graph, strictly. ModuleNotFoundError without the package onnx, FileNotFoundError,
-    ValueError for a file of another network.
+    Convolutions are taken in the order of the graph, strictly; a power in it says that it evens exposure. ModuleNotFoundError without
+    the package onnx, FileNotFoundError, ValueError for a file of another network.
     """
     import onnx
 
@@ -123,7 +130,7 @@ def load_onnx(path: str | Path) -> MobileDepth:
         )
     for layer, (weight, bias) in zip(layers, made, strict=True):
         layer.hold(torch.tensor(weight), torch.tensor(bias))
-    return network
+    return network.evened() if any(node.op_type == "Pow" for node in graph.node) else network
 
 
 def _fold_all(module: nn.Module) -> None:

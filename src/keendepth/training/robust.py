@@ -41,6 +41,11 @@ class RobustTraining:
 
     model: str = "indoor-small"
     """What is made robust: the name of a shipped network of FastDepth's family, or its .onnx file with the card beside it."""
+    even: bool = False
+    """Whether the student first evens exposure and contrast (`nn.exposure`); the teacher never does."""
+    mix: float = 1.0
+    """Share of the fine-tuned weights in what ships, beside the weights that training began with (WiSE-FT: 0.5); between the two
+    lies less harm to clean pictures."""
     operations: tuple[str, ...] = OPERATIONS
     """Perturbations in use, of `nn.retinex`; none of them is a corruption that tests."""
     clean_share: float = 0.25
@@ -78,6 +83,8 @@ class RobustTraining:
         unknown = [name for name in self.operations if name not in OPERATIONS]
         if unknown:
             raise ValueError(f"{NAME}.operations: expected some of {', '.join(OPERATIONS)}, found {', '.join(unknown)}")
+        if not 0 <= self.mix <= 1:
+            raise ValueError(f"{NAME}.mix must be within 0 and 1, found {self.mix:g}")
         if any(side % 32 for side in self.size):
             raise ValueError(f"{NAME}.size must be multiples of 32, found {self.size[0]} x {self.size[1]}")
 
@@ -140,6 +147,8 @@ class RobustRecipe:
         self.expert: Teacher | None = None
         self.student = Student(network, options.block, self._heads(network))
         self.teacher = Student(copy.deepcopy(network), options.block, None).eval().requires_grad_(False)
+        if options.even:
+            network.evened()
         self.chances = chances(options.operations)
 
     def _heads(self, network: MobileDepth) -> GraphDistillation | None:
@@ -225,7 +234,7 @@ class RobustRecipe:
 
     def export(self, path: Path) -> dict[str, Any]:
         """ONNX of the plain network with any batch and size, and its card: that of the model it began from, and what changed."""
-        network = self.student.network
+        network = mixed(self.teacher.network, self.student.network, self.options.mix)
         worst = export_onnx(network.plain(), path, self.options.size)
         content = self.source.to_dict() | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         content |= card_changes(self.source, self.options)
@@ -240,8 +249,33 @@ def card_changes(source: ModelCard, options: RobustTraining) -> dict[str, Any]:
         "summary": f"{source.card.summary}; fine-tuned to bear night, fog, noise and blur",
         "trained_on": f"{source.card.trained_on}; then photos without depth and rendered rooms, perturbed, with its own clean answers as labels",
         "notes": f"Robust fine-tuning of {source.card.name}: {', '.join(options.operations)}; operations shared with the "
-        f"corruptions that test: {', '.join(overlapping) or 'none'}. Before it: {source.notes}",
+        f"corruptions that test: {', '.join(overlapping) or 'none'}.{_parts(options)} Before it: {source.notes}",
     }
+
+
+def _parts(options: RobustTraining) -> str:
+    """What else was done, in words."""
+    even = (
+        " It first evens exposure and contrast of pictures that are darker, brighter or flatter than most."
+        if options.even
+        else ""
+    )
+    mix = (
+        "" if options.mix == 1 else f" Its weights are {options.mix:g} of the trained ones, the rest of the first ones."
+    )
+    truth = f" Exact depth of rendered pictures taught it too (weight {options.truth:g})." if options.truth > 0 else ""
+    return even + mix + truth
+
+
+def mixed(before: MobileDepth, after: MobileDepth, share: float) -> MobileDepth:
+    """`after` with each weight the mean of both, `share` of its own (WiSE-FT, Wortsman et al., CVPR 2022); itself for a share of 1."""
+    if share == 1:
+        return after
+    found = copy.deepcopy(after)
+    with torch.no_grad():
+        for own, other in zip(found.parameters(), before.parameters(), strict=True):
+            own.lerp_(other.to(own.device), 1 - share)
+    return found
 
 
 def overlap(operations: Sequence[str]) -> list[str]:

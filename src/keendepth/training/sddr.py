@@ -72,6 +72,8 @@ class SddrTraining:
     """S: rounds of coarse-to-fine windows of a pseudo-label (paper: 3)."""
     refresh: int = 2000
     """Steps between two rounds of pseudo-labels with the averaged weights; 0 makes them once."""
+    given_labels: str = ""
+    """A run whose last pseudo-labels are taken instead of making own ones: seeds and ablations then learn from the same."""
     noise: bool = True
     """Local inconsistency and edge deformation (paper section 3.1) in inputs made from exact depth."""
     guide: float = 0.75
@@ -265,6 +267,8 @@ class SddrRecipe:
         return [one for one in pairs if self.options.labels == "self" or not one.exact]
 
     def _make_labels(self, context: StepContext) -> None:
+        if self.options.given_labels:
+            return
         network = partial(run, context.ema)
         for number, pairs in enumerate(self._targets()):
             make_labels(
@@ -281,7 +285,15 @@ class SddrRecipe:
             }
 
     def _folder(self, folder: Path, number: int) -> Path:
-        return folder / "labels" / f"round-{self.round:03d}-{number}"
+        """Where the labels of a set of pairs lie; FileNotFoundError for `given_labels` without any."""
+        if not self.options.given_labels:
+            return folder / "labels" / f"round-{self.round:03d}-{number}"
+        rounds = sorted((Path(self.options.given_labels) / "labels").glob(f"round-*-{number}"))
+        if not rounds:
+            raise FileNotFoundError(
+                f"sddr.given_labels: no pseudo-labels of set {number} in {self.options.given_labels}"
+            )
+        return rounds[-1]
 
     def state_dict(self) -> dict[str, Any]:
         return {"round": self.round}
