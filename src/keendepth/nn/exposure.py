@@ -9,7 +9,7 @@ from torch import Tensor, nn
 LUMA = (0.299, 0.587, 0.114)
 # Where 80 % of unlabelled photographs lie (10th and 90th percentile of the mean luminance, 10th of its deviation): ours.
 DARKEST, BRIGHTEST, FLATTEST = 0.31, 0.60, 0.133
-LEAST = 1e-3  # no deviation or mean is taken for smaller: a black picture stays black instead of becoming noise
+LEAST = 1e-3  # no mean or deviation counts for less: a black picture becomes an even grey, not noise
 
 
 class EvenExposure(nn.Module):
