@@ -170,7 +170,7 @@ def test_exposure_is_evened_where_it_is_unusual_and_nowhere_else() -> None:
     assert all(torch.equal(together[k : k + 1], even(x)) for k, x in enumerate((usual, dark, flat, black)))
     assert luminance(even(dark)).mean() == pytest.approx(DARKEST, abs=0.05)
     assert luminance(even(flat)).std() == pytest.approx(FLATTEST, rel=0.02)
-    assert even(black).std() == 0
+    assert even(black).std() < 1e-4
 
 
 def test_a_network_that_evens_exposure_ships_and_comes_back(tmp_path: Path) -> None:
