@@ -124,13 +124,14 @@ def clean(spec: str, data: Middles, ids: Sequence[str]) -> dict[str, float]:
     return {"abs_rel": abs_rel, "delta1": delta1, "metres": metres, "spread": float(np.std(ratios / np.median(ratios)))}
 
 
-def spoilt(scenes: Path, models: Sequence[str], out: Path, quick: bool) -> Spoilt:
+def spoilt(given: argparse.Namespace, models: Sequence[str]) -> Spoilt:
     """DEE of every model on every corruption, through the evaluation suite."""
-    data = DataPlan("rendered-triplets", "held-out streets", root=scenes.name, cap=CAP, limit=4 if quick else 0)
-    severities = (3,) if quick else corruptions.SEVERITIES
+    scenes, limit = given.scenes.resolve(), 4 if given.quick else given.pictures
+    data = DataPlan("rendered-triplets", "held-out streets", root=scenes.name, cap=CAP, limit=limit)
+    severities = (3,) if given.quick else corruptions.SEVERITIES
     types = tuple(name for group in GROUPS.values() for name in group)
     plan = CorruptionPlan("held-out streets", models[0], types, severities, "median", longest=0)
-    work = Work(data, tuple(models), Place(out, scenes.parent))
+    work = Work(data, tuple(models), Place(given.out, scenes.parent, jobs=given.jobs))
 
     def tell(what: str, done: int, of: int) -> None:
         if done % 100 == 0 or done == of:
@@ -239,6 +240,8 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=[], metavar="ARM=RUN")
     parser.add_argument("--out", type=Path, default=Path("bench-scent"))
     parser.add_argument("--quick", action="store_true", help="four pictures, one severity")
+    parser.add_argument("--pictures", type=int, default=0, help="the first so many alone")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--geometry", action="store_true")
     given = parser.parse_args()
     tables: dict[str, list[str]] = {}
@@ -247,7 +250,7 @@ def main() -> None:
     if given.runs:
         arms = arms_of(given.runs)
         models = [model for arm in arms for model in arm.models]
-        found = spoilt(given.scenes.resolve(), models, given.out, given.quick)
+        found = spoilt(given, models)
         tables["Operations of training"] = operations(arms)
         tables["Ablation"] = grid(arms, found, Middles(RenderedTriplets(given.scenes)))
         tables["CE per corruption"] = per_corruption(arms, found)

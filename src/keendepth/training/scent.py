@@ -70,6 +70,8 @@ class ScentOptions:
     """Share of the run after which the twin joins."""
     twin_operations: tuple[str, ...] = ("illumination", "suppression", "foreign", "missing")
     """What perturbs the twin: see `nn.retinex.Perturbation`; each happens to half the pictures."""
+    twin_learns: Literal["film", "clean"] = "film"
+    """What the twin is taught by: the frames around it and the clean depth; or the clean depth alone, at half the cost (ours)."""
     consistency: float = 0.1
     """Weight of the twin's log-depth against the clean one's, where there is a twin."""
     distil: Literal["none", "feature", "graph", "shuffled"] = "none"
@@ -174,11 +176,13 @@ class ScentRecipe:
         return found, losses
 
     def _twin(self, seen: Seen, target: Target, batch: Batch, context: StepContext) -> tuple[Seen, dict[str, Tensor]]:
-        """The texture-perturbed twin: its depth explains the clean frames, along a motion that does not learn from it."""
+        """The texture-perturbed twin: its depth explains the clean frames, along a motion that does not learn from it, and is the clean picture's."""
         options, depth = self.options, self.student.depth
         twin: Seen = self.student(self.teaching.perturbed(batch["seen"][:, 1], context.rng), options.stage)
-        again = target.detached().losses(twin.sigmas, depth, context.rng)
-        losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
+        losses = {}
+        if options.twin_learns == "film":
+            again = target.detached().losses(twin.sigmas, depth, context.rng)
+            losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
         pairs = zip(twin.sigmas, seen.sigmas, strict=True)
         apart = [(depth.depth(a).log() - depth.depth(b.detach()).log()).abs().mean() for a, b in pairs]
         losses["consistency"] = options.consistency * self._ramp(context) * torch.stack(apart).mean()
