@@ -10,7 +10,7 @@ HELD_OUT=${HELD_OUT:-$OUT/held-out}
 PHOTOS=${PHOTOS:-../shared/data/photos_unlabelled}
 DATA=${DATA:-../shared/data}
 PYTHON=${PYTHON:-python}
-STEPS=${STEPS:-2400}
+STEPS=${STEPS:-800}
 export OMP_WAIT_POLICY=PASSIVE
 mkdir -p "$OUT"
 MODELS=()
@@ -37,7 +37,8 @@ fi
 run robust --set steps="$STEPS"
 if [ -n "${ABLATIONS:-}" ]; then
   run no-graph --set steps="$STEPS" --set graph=0.0
-  run no-adversarial --set steps="$STEPS" --set adversarial=0.0
+  run adversarial --set steps="$STEPS" --set adversarial=4.0
+  run no-exposure --set steps="$STEPS" --set even=false
   run retinex-only --set steps="$STEPS" --set 'operations=["illumination", "suppression", "foreign", "missing"]'
   run no-photos --set steps="$STEPS" --set photo_share=0.0
 fi

@@ -10,8 +10,6 @@ PYTHON=${PYTHON:-python}
 FILM=${FILM:-$OUT/triplets}
 HELD_OUT=${HELD_OUT:-$OUT/held-out}
 export OMP_WAIT_POLICY=PASSIVE
-# Large maps come and go in every step: without this the C library gives them back to the system each time, which costs a quarter of the time.
-export MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824
 if [ "$MODE" = smoke ]; then
   SEEDS=${SEEDS:-0} STEPS=${STEPS:-20} COUNT=${COUNT:-12} SCENES=4
   QUICK=(--quick)
@@ -23,7 +21,8 @@ else
   EXTRA=()
   TEACHER_EXTRA=()
 fi
-ARMS=${ARMS:-base base-long twin feature graph twin-feature twin-graph shuffled net warmup}
+ARMS=${ARMS:-base base-long twin feature graph twin-feature twin-graph clean-twin clean-twin-graph shuffled net warmup}
+CLEAN_TWIN='--set twin=1 --set twin_learns=clean --set consistency=0.2 --set twin_operations=["illumination","suppression","foreign","missing","grain","spectrum","convolution"]'
 mkdir -p "$OUT"
 "$PYTHON" runs/render.py triplets "$FILM" --count "$COUNT"
 "$PYTHON" runs/render.py triplets "$HELD_OUT" --held-out --count "$SCENES"
@@ -41,6 +40,8 @@ options() {
     base-long) echo "--set steps=$((2 * STEPS))" ;; # as much time as an arm with a twin takes
     twin) echo "--set twin=0.5" ;;
     feature | graph | shuffled) echo "--set distil=$1 --set teacher=$TEACHER" ;;
+    clean-twin) echo "$CLEAN_TWIN" ;; # no film teaches it: the clean depth alone
+    clean-twin-graph) echo "$CLEAN_TWIN --set distil=graph --set teacher=$TEACHER" ;;
     twin-feature | twin-graph) echo "--set twin=0.5 --set distil=${1#twin-} --set teacher=$TEACHER" ;;
     net) echo "--set poses=net --set velocity=0.02" ;;
     warmup) echo "--set poses=warmup --set velocity=0.02" ;;
@@ -60,4 +61,4 @@ for seed in $SEEDS; do
     RUNS+=("$arm=$run")
   done
 done
-"$PYTHON" benchmarks/scent.py --scenes "$HELD_OUT" --runs "${RUNS[@]}" --out "$OUT/bench" "${QUICK[@]}" | tee "$OUT/tables.md"
+"$PYTHON" benchmarks/scent.py --scenes "$HELD_OUT" --runs "${RUNS[@]}" --jobs "${JOBS:-2}" --out "$OUT/bench" "${QUICK[@]}" | tee "$OUT/tables.md"

@@ -208,7 +208,9 @@ def need_training() -> None:
 def _train(run: Any, presets: list[str], sets: list[str], quiet: bool = False) -> Outcome:
     from keendepth.cli.watch import watching
     from keendepth.training.methods import train as train_method
+    from keendepth.training.setting import keep_memory
 
+    keep_memory()
     with watching(quiet) as watch:
         return train_method(run, presets, sets, watch)
 

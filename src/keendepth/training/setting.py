@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 
 from keendepth.training.config import FitOptions
 from keendepth.training.recipe import Batch, Recipe, StepContext
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT = 2**30
 
 
 def chance(seed: int, number: int, stream: int) -> int:
@@ -37,6 +42,15 @@ def threads_of_torch(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_memory() -> None:
+    """Freed blocks of up to a gigabyte stay with the process: training makes and drops the same large maps in each step, and glibc would ask the
+    system for them anew each time, which takes a tenth to a quarter of the time. Other C libraries are left alone."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            mallopt(option, KEPT)
 
 
 def make_accelerator(options: FitOptions) -> Accelerator:
