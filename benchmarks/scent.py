@@ -103,7 +103,7 @@ def overlap(run: Path) -> tuple[list[str], list[str]]:
     if options["jitter"]:  # its brightness and contrast are mild kin of two corruptions
         used += ["brightness", "contrast", "saturation", "hue"]
         same += ["brightness", "contrast"]
-    if options["twin"]:
+    if options["twin"] or options.get("twin_share"):
         used += options["twin_operations"]
         same += [name for name in options["twin_operations"] if name in corruptions.CORRUPTIONS]
     return used, same

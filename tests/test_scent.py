@@ -178,6 +178,20 @@ def test_the_twins_supervision_is_clean() -> None:
     torch.testing.assert_close(losses["twin_photometric"], losses["photometric"], atol=1e-4, rtol=0)  # other tie-breaks
 
 
+def test_a_twin_seen_instead_of_the_picture_must_explain_the_clean_film() -> None:
+    torch.manual_seed(0)
+    plain, shown = ScentRecipe(SMALL), ScentRecipe(replace(SMALL, twin_share=1.0))
+    shown.student.load_state_dict(plain.student.state_dict())
+    seen = []
+    shown.teaching.perturbed = lambda rgb, rng: seen.append(rgb) or rgb  # a perturbation that does nothing
+    given = batch()
+    losses, other = (recipe.losses(given, context(step=5)) for recipe in (plain, shown))
+    torch.testing.assert_close(other["photometric"], losses["photometric"], atol=1e-4, rtol=0)  # other tie-breaks
+    assert torch.equal(seen[0], given["seen"][:, 1])
+    shown.teaching.perturbed = lambda rgb, rng: 1 - rgb
+    assert not torch.allclose(shown.losses(given, context(step=5))["smooth"], losses["smooth"], rtol=1e-6)
+
+
 def test_no_operation_of_training_is_a_corruption_of_the_test() -> None:
     options = resolve({FIT: FitOptions, "scent": ScentOptions}, ["scent-tiny"])["scent"]
     assert options.jitter == 0

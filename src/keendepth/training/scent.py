@@ -68,10 +68,10 @@ class ScentOptions:
     """Weight of the losses of the texture-perturbed twin, whose supervision stays clean; 0 leaves it out."""
     twin_from: float = 0.0
     """Share of the run after which the twin joins."""
+    twin_share: float = 0.0
+    """Share of pictures that depth sees as their twin alone, at no cost in time; the frames it must explain stay clean (ours)."""
     twin_operations: tuple[str, ...] = ("illumination", "suppression", "foreign", "missing")
-    """What perturbs the twin: see `nn.retinex.Perturbation`; each happens to half the pictures."""
-    twin_learns: Literal["film", "clean"] = "film"
-    """What the twin is taught by: the frames around it and the clean depth; or the clean depth alone, at half the cost (ours)."""
+    """What perturbs twins: see `nn.retinex.Perturbation`; each happens to half the pictures."""
     consistency: float = 0.1
     """Weight of the twin's log-depth against the clean one's, where there is a twin."""
     distil: Literal["none", "feature", "graph", "shuffled"] = "none"
@@ -147,7 +147,7 @@ class ScentRecipe:
     def losses(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """Re-projection and smoothness; with them the twin's and its consistency, and what the teacher asks for."""
         options, depth = self.options, self.student.depth
-        seen: Seen = self.student(batch["seen"][:, 1], options.stage, batch["seen"])
+        seen: Seen = self.student(self._shown(batch["seen"][:, 1], context), options.stage, batch["seen"])
         motion, losses = self._motion(seen, batch, context)
         target = Target.of(batch["frames"], motion, batch["K"], self.rules)
         losses |= target.losses(seen.sigmas, depth, context.rng)
@@ -160,6 +160,13 @@ class ScentRecipe:
             loss = self.teaching.loss(self.student.graph, seen.feature, batch["frames"][:, 1])
             losses["distil"] = options.distil_weight * self._ramp(context) * loss
         return losses
+
+    def _shown(self, rgb: Tensor, context: StepContext) -> Tensor:
+        """What depth sees: the picture, or for a share of them its twin instead."""
+        if self.options.twin_share <= 0:
+            return rgb
+        instead = torch.rand(len(rgb), generator=context.rng).to(rgb.device) < self.options.twin_share
+        return torch.where(instead[:, None, None, None], self.teaching.perturbed(rgb, context.rng), rgb)
 
     def _motion(self, seen: Seen, batch: Batch, context: StepContext) -> tuple[Tensor, dict[str, Tensor]]:
         """(motion from the middle frame to the others [2 b 4 4], losses on it)."""
@@ -176,13 +183,11 @@ class ScentRecipe:
         return found, losses
 
     def _twin(self, seen: Seen, target: Target, batch: Batch, context: StepContext) -> tuple[Seen, dict[str, Tensor]]:
-        """The texture-perturbed twin: its depth explains the clean frames, along a motion that does not learn from it, and is the clean picture's."""
+        """The texture-perturbed twin: its depth explains the clean frames, along a motion that does not learn from it."""
         options, depth = self.options, self.student.depth
         twin: Seen = self.student(self.teaching.perturbed(batch["seen"][:, 1], context.rng), options.stage)
-        losses = {}
-        if options.twin_learns == "film":
-            again = target.detached().losses(twin.sigmas, depth, context.rng)
-            losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
+        again = target.detached().losses(twin.sigmas, depth, context.rng)
+        losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
         pairs = zip(twin.sigmas, seen.sigmas, strict=True)
         apart = [(depth.depth(a).log() - depth.depth(b.detach()).log()).abs().mean() for a, b in pairs]
         losses["consistency"] = options.consistency * self._ramp(context) * torch.stack(apart).mean()
