@@ -61,7 +61,7 @@ ablations)
   "$PYTHON" -m keendepth store "$PHOTOS" -o "$OUT/photos" --model indoor-small --sizes native 2x --longest 320
   "$PYTHON" -m keendepth store synthetic:room:700100-700139 -o "$OUT/rooms" --model indoor-small --sizes native 2x --longest 320
   TINY=(--preset sddr-small "${MORE[@]}" --set size=tiny --set fine=0 --set batch_size=8 --set "crop=[128, 160]" --set validation=24)
-  BEGIN=("${TINY[@]}" --set steps=400 --set lr=1.5e-3 --set warmup=40 --set gradient=0 --set fusion=0 --set pair_share=0)
+  BEGIN=("${TINY[@]}" --set steps="${BEGIN_STEPS:-400}" --set lr=1.5e-3 --set warmup=40 --set gradient=0 --set fusion=0 --set pair_share=0)
   NO_RGB=(--set rgb=false --set retexture=0 --set guide=0) # without the photo nothing of it may come in by another way
   run begin "${BEGIN[@]}"
   run begin-no-noise "${BEGIN[@]}" --set noise=false
@@ -73,7 +73,7 @@ ablations)
     shift 4
     local given=()
     [ "$name-$seed" = "$labels-0" ] || given=(--set given_labels="$OUT/$labels-0")
-    run "$name-$seed" --data "$OUT/rooms" "${TINY[@]}" --set start="$OUT/$beginning" --set steps=150 --set lr=5e-4 --set warmup=15 --set ema_decay=0.97 \
+    run "$name-$seed" --data "$OUT/rooms" "${TINY[@]}" --set start="$OUT/$beginning" --set steps="${STEPS:-150}" --set lr=5e-4 --set warmup=15 --set ema_decay=0.97 \
       --set supervised_share=0 --set refresh=0 --set pair_share=0.5 --set labels=self --set windows=2 --set seed="$seed" "${given[@]}" "$@"
     WEIGHTS+=("$name=$OUT/$name-$seed")
   }
