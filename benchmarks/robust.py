@@ -4,7 +4,7 @@
 
 A model is a name or an .onnx file with its card. Pictures: NYUv2 (4), PrimeSense, TUM, SUN (one each) of `--data`, and rendered rooms that no
 training sees; spoilt at 320 pixels across, scored with metres as they are ("natural"). mCE is taken per set, and over all pictures together.
-Writes robust.json and robust.md; `--pictures` also what the models say of spoilt pictures.
+Writes robust.json and robust.md; `--pictures` also what the models say of spoilt pictures, `--refined` how sharp they are with refiners behind them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keendepth import DepthMap, Image, data, predictors
+from keendepth import DepthMap, Image, data, predictors, refiners
 from keendepth.core.geometry import fit_inside
 from keendepth.data import corruptions, synthetic
 from keendepth.evaluation.boundary import sharpness
@@ -31,6 +31,8 @@ from keendepth.predictors.onnx import OnnxPredictor
 LONGEST = 320  # as bench-robust has it
 FIRST_HELD_OUT = 2_000_000  # training sees scenes below 1,000,000, validation those from there on
 REAL = {"NYUv2": ("real-nyu", None), "PrimeSense, TUM, SUN": ("real-rgbd", ("primesense/00000", "tum", "sun"))}
+FIRST_REFINED = 2_000_100
+SHARP = ("boundary_f1", "pdbe_acc", "pdbe_comp", "edge_comp")
 SHOWN = (("night", 3), ("fog_depth", 4), ("dark", 4), ("gaussian", 2), ("iso", 2), ("motion", 3))
 Predict = Callable[[Image], DepthMap]
 
@@ -178,6 +180,26 @@ def sheet(models: dict[str, Predict], found: Sequence[Case], path: Path) -> None
     PillowImage.fromarray(np.concatenate(columns, axis=1)).save(path)
 
 
+def refined(models: dict[str, Predict], scenes: int) -> str:
+    """Sharpness on clean rendered scenes, half of them furnished, by each model alone and with the refiners behind it."""
+    made = {"": None} | {name: refiners.registry.build(name) for name in ("median", "sddr")}
+    rows: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for number in range(scenes):
+        (frame,) = synthetic.render(FIRST_REFINED + number // 2, (480, 640), ("room", "furnished")[number % 2])
+        for name, predict in models.items():
+            plain = predict(frame.image)
+            for way, refiner in made.items():
+                depth = refiner.refine(frame.image, plain) if refiner else plain
+                sharp = sharpness(depth, frame.depth, alignment="scale_shift")
+                error = accuracy(depth, frame.depth, cap=(0.1, FARTHEST["room"]))["abs_rel"]
+                rows.setdefault((name, way), []).append((error, *(sharp[key] for key in SHARP)))
+    lines = [f"| model | refiner | AbsRel | {' | '.join(SHARP)} |", "|---" * (3 + len(SHARP)) + "|"]
+    for (name, way), found in rows.items():
+        cells = " | ".join(f"{value:.3f}" for value in np.nanmean(found, axis=0))
+        lines.append(f"| {name} | {way or 'none'} | {cells} |")
+    return "\n".join(lines)
+
+
 def _cycled(found: Sequence[Case], count: int) -> list[Case]:
     return [found[k * max(1, len(found) // count) % len(found)] for k in range(count)]
 
@@ -190,6 +212,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one picture of each set, two severities")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-robust"))
     parser.add_argument("--pictures", action="store_true")
+    parser.add_argument("--refined", action="store_true")
     options = parser.parse_args()
     began = time.perf_counter()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -200,6 +223,8 @@ def main() -> None:
     (options.out / "robust.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (options.out / "robust.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\n{time.perf_counter() - began:.0f} s -> {options.out}")
+    if options.refined:
+        print(refined(models, 2 if options.quick else 16))
     if options.pictures:
         sheet(models, found, options.out / "robust.png")
 
