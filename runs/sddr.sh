@@ -47,7 +47,7 @@ more)
   "$PYTHON" -m keendepth store "$PHOTOS" -o "$OUT/photos" --model indoor-small --sizes native 2x --longest 384
   "$PYTHON" -m keendepth store synthetic:room:700000-700039 -o "$OUT/rooms" --model indoor-small --sizes native 2x --longest 384
   WEIGHTS=()
-  for seed in 0 1 2; do
+  for seed in ${SEEDS:-0 1 2}; do
     GIVEN=()
     [ "$seed" = 0 ] || GIVEN=(--set given_labels="$OUT/more-0") # they all begin with the same weights, so their first labels are the same
     run "more-$seed" --data "$OUT/rooms" --preset sddr-small "${MORE[@]}" --set start=shipped --set supervised_share=0 --set refresh=0 --set seed="$seed" \
@@ -77,7 +77,7 @@ ablations)
       --set supervised_share=0 --set refresh=0 --set pair_share=0.5 --set labels=self --set windows=2 --set seed="$seed" "${given[@]}" "$@"
     WEIGHTS+=("$name=$OUT/$name-$seed")
   }
-  for seed in 0 1 2; do
+  for seed in ${SEEDS:-0 1 2}; do
     ablation both "$seed" begin both
     ablation gt "$seed" begin both --set gradient=0 --set fusion=0
     ablation gradient "$seed" begin both --set fusion=0
