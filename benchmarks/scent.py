@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=[], metavar="ARM=RUN")
     parser.add_argument("--out", type=Path, default=Path("bench-scent"))
     parser.add_argument("--quick", action="store_true", help="four pictures, one severity")
-    parser.add_argument("--pictures", type=int, default=0, help="the first so many alone")
+    parser.add_argument("--pictures", type=int, default=0, help="so many alone, spread over all")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--geometry", action="store_true")
     given = parser.parse_args()

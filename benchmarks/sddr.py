@@ -185,9 +185,10 @@ def lidar(truth: DepthMap, size: tuple[int, int]) -> DepthMap:
 def harm(networks: Named, options: argparse.Namespace) -> list[Row]:
     """Perfect depth (log error at edges), clean lidar (scale), and whether strength 0 is exact."""
     rows: list[Row] = []
+    named = classic(options) | networks
     for id, (image, truth) in middlebury(options.data).items():
         whole = truth.filled()
-        for way, runs in (classic(options) | networks).items():
+        for way, runs in named.items():
             for number, one in enumerate(runs):
                 perfect = score(one.refine(image, whole).values, truth)
                 row: Row = {
