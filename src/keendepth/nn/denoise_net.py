@@ -23,7 +23,8 @@ class DenoiseNet(nn.Module):
 
     `channels`: of each level, each half the size of the one before; `blocks`: residual blocks a level, on the way down and up.
     `fine`: channels of a level at the full size of the pictures, around the others; 0 for none. With it, every pixel is a mean of
-    its neighbours in the input, plus what the network adds: it begins near its input, since most depth is right already.
+    its neighbours in the input and of nothing (0, where the input is noise), plus what the network adds: it begins near its input,
+    since most depth is right already.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Fine(nn.Module):
         self.before = nn.Sequential(Convolution(4, channels, normed=True), Convolution(channels, channels, normed=True))
         self.fold = Convolution(channels * stride**2, coarse, kernel=1, active=False)
         self.unfold = Convolution(coarse, channels * stride**2, kernel=1, active=False)
-        head = Convolution(channels, 2 + len(TAPS), active=False)
+        head = Convolution(channels, 3 + len(TAPS), active=False)
         nn.init.normal_(head[0].get_parameter("weight"), std=0.01)
         nn.init.constant_(head[0].get_parameter("bias")[1], 4.0)  # begins as its input
         self.after = nn.Sequential(Residual(channels, True), head)
@@ -86,7 +87,8 @@ class Fine(nn.Module):
         found = self.after(nn.functional.relu(full + nn.functional.pixel_shuffle(self.unfold(y), self.stride)))
         made, weights = found[:, :1], torch.softmax(found[:, 1:], 1)
         near = neighbours(nn.functional.pixel_shuffle(x, self.stride))
-        return nn.functional.pixel_unshuffle(made + (weights * near).sum(1, keepdim=True), self.stride)
+        kept = (weights[:, :-1] * near).sum(1, keepdim=True)  # the last weight is nothing's
+        return nn.functional.pixel_unshuffle(made + kept, self.stride)
 
 
 def neighbours(x: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b _t h w"]:
