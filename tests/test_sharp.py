@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
+from scipy import ndimage
 
 from keendepth import io, pipeline, refiners
 from keendepth.cli import contracts
@@ -23,7 +24,7 @@ from keendepth.nn import diffusion, sharpen
 from keendepth.nn.diffusion import OneStep, PixelCodec, Schedule
 from keendepth.nn.sharpen import Gate, Sharpener, SharpenOptions
 from keendepth.refiners import restore
-from keendepth.refiners.restore import Far, Span, brought_back, share
+from keendepth.refiners.restore import KEEP, Far, Span, brought_back, share
 from keendepth.refiners.sharp import Sharp, SharpOptions
 from keendepth.refiners.sharp_network import SharpFacts, TorchSharpener, of_model, of_path, small_model
 from made_data import near_of
@@ -247,10 +248,41 @@ def test_low_differences_keep_every_bit() -> None:
     image, depth = scene()
     for space in ("depth", "inverse"):
         made = Sharp(of_model(tiny(), space)).sharpen(image, depth)
-        kept = share(made.difference, SharpOptions().keep) <= 0
+        kept = share(made.difference, KEEP) <= 0
         assert 0.05 < kept.mean() < 1
         np.testing.assert_array_equal(made.depth.values[kept], depth.values[kept])
         assert (made.depth.values != depth.values).any()
+
+
+def test_a_start_along_the_photo_is_kept_and_told_as_a_difference() -> None:
+    class Keep:
+        """Leaves what it is given, so that all that is new is the median along the photo."""
+
+        facts = SharpFacts("inverse", 64, 8, along=True, bounds=(0.02, 0.1), whole=0.2)
+
+        def __call__(self, rgb: np.ndarray, depth: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return depth, np.zeros_like(depth)
+
+    image, exact = scene((64, 80))
+    near = np.kron(1 / exact.values[4::8, 4::8], np.ones((8, 8), np.float32))
+    blurred = DepthMap(1 / ndimage.gaussian_filter(near, 4), DepthKind.METRIC)
+    made = Sharp(Keep()).sharpen(image, blurred)
+    median = refiners.build("median").refine(image, blurred)
+    whole, kept = made.difference >= 0.1, made.difference <= 0.02
+    assert whole.mean() > 0.02
+    assert kept.mean() > 0.1
+    np.testing.assert_allclose(made.depth.values[whole], median.values[whole], rtol=1e-4)
+    np.testing.assert_array_equal(made.depth.values[kept], blurred.values[kept])
+    span = np.ptp(1 / blurred.values)
+    told = np.abs(1 / median.values - 1 / blurred.values) / (0.2 * span / 2)
+    np.testing.assert_allclose(made.difference, np.clip(told, 0, 1), atol=1e-3)
+
+
+def test_facts_of_a_card_come_back(tmp_path: Path) -> None:
+    facts = SharpFacts("inverse", 320, 32, Curve((0.0, 1.0), (0.1, 0.2)), True, (0.02, 0.1), 0.2)
+    (tmp_path / "a.onnx").touch()
+    (tmp_path / "a.json").write_text(json.dumps({"sharp": facts.to_dict()}))
+    assert SharpFacts.read(tmp_path / "a.onnx") == facts
 
 
 @pytest.mark.parametrize("form", ["residual", "lstsq", "minmax"])

@@ -169,6 +169,34 @@ def test_every_ablation_runs(name: str, data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "model.onnx").exists() == (name != "live first answer")  # quantiles stay in torch
 
 
+ALONG = ["start=depth", "gate=clean", "pure=0", "whole=0.2", "along=true", "bounds=[0.02, 0.1]", "fine=8", "generator="]
+
+
+def test_a_refiner_can_be_the_teacher(data: Path, tmp_path: Path) -> None:
+    own = [*ALONG, "answer=refiner", "refiner=bilateral", "matching=0.5"]
+    sharp_run(data, tmp_path / "run", *own)
+    assert {"sds", "matching", "reconstruction"} <= runs.read_log(tmp_path / "run")[1].keys()
+    facts = of_path(tmp_path / "run").facts
+    assert (facts.along, facts.bounds, facts.whole) == (True, (0.02, 0.1), 0.2)
+    assert facts.errors is not None
+
+
+def test_what_a_refiner_says_is_in_the_units_of_the_start(data: Path) -> None:
+    folders = [data / "scenes", data / "photos"]
+    learned, _ = pictures.find(folders, "blurred", "sharp", along=True, refiner="bilateral")
+    for number in (0, len(learned) - 1):
+        view = learned.read(number)
+        image, given = Image(view.rgb), DepthMap(1 / view.given, DepthKind.METRIC)
+        for name, values in (("median", view.along), ("bilateral", view.refined)):
+            np.testing.assert_allclose(1 / values, refiners.build(name).refine(image, given).values, rtol=1e-5)
+        whole = pictures.cut(view, pictures.PictureOptions(view.rgb.shape[:2], space="inverse"), None)
+        batch = pictures.collate([whole], pictures.PictureOptions(view.rgb.shape[:2], space="inverse"))
+        low, high = -view.along.max(), -view.along.min()
+        for name, values in (("depth", view.along), ("refined", view.refined)):
+            unit = np.clip((-values - low) / (high - low) * 2 - 1, -1.5, 1.5)
+            np.testing.assert_allclose(batch[name][0, 0].numpy(), unit, atol=1e-4)
+
+
 def recipe_of(data: Path) -> tuple[SharpRecipe, dict[str, torch.Tensor]]:
     options = SharpTraining(str(data / "onestep"), channels=(8, 12), longest=64, size=(48, 64), metric="blurred")
     recipe = SharpRecipe(options)
@@ -232,7 +260,7 @@ def test_data_and_models_that_do_not_fit_are_refused(data: Path, tmp_path: Path)
         sharp_run(data, tmp_path / "h", "channels=[8, 16]")
 
 
-@pytest.mark.parametrize("preset", ["sharp-tiny", "sharp-paper", "onestep-tiny"])
+@pytest.mark.parametrize("preset", ["sharp-tiny", "sharp-depth", "sharp-paper", "onestep-tiny", "onestep-depth"])
 def test_presets_fit_their_recipe(preset: str) -> None:
     name = read_preset(preset)["recipe"]
     assert resolve({FIT: FitOptions, name: recipes.build(name).options}, [preset])[name]

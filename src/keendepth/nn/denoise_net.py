@@ -17,6 +17,8 @@ TAPS = tuple(
     (dy, dx) for reach in (2, 6, 12) for dy in (-reach, 0, reach) for dx in (-reach, 0, reach) if dy or dx
 )  # (down, right) in pixels: a blurred edge becomes a sharp one by taking what lies on its right side
 
+LIKENESS = 50.0  # one over twice the variance of colours, of 0..1, that count as alike at first: a deviation of 0.1
+
 
 class DenoiseNet(nn.Module):
     """Latents of a picture and of noisy depth to the clean depth latent, in one evaluation without a time step (ours).
@@ -55,7 +57,7 @@ class DenoiseNet(nn.Module):
             skips.append(y)
         for k in range(len(self.up) - 1, -1, -1):
             y = self.decoder[k](doubled(self.up[k](y)) + skips[k])
-        return self.head(y) if full is None else self.fine.leave(y, full, x)
+        return self.head(y) if full is None else self.fine.leave(y, full, x, picture)
 
 
 class Fine(nn.Module):
@@ -69,7 +71,9 @@ class Fine(nn.Module):
         self.unfold = Convolution(coarse, channels * stride**2, kernel=1, active=False)
         head = Convolution(channels, 3 + len(TAPS), active=False)
         nn.init.normal_(head[0].get_parameter("weight"), std=0.01)
-        nn.init.constant_(head[0].get_parameter("bias")[1], 4.0)  # begins as its input
+        nn.init.zeros_(head[0].get_parameter("weight")[0])  # nothing is added at first
+        nn.init.constant_(head[0].get_parameter("bias")[1], 4.0)  # begins near its input
+        self.likeness = nn.Parameter(torch.tensor(LIKENESS))
         self.after = nn.Sequential(Residual(channels, True), head)
 
     def enter(self, picture: Float[Tensor, "b p h w"], x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f hh ww"]:
@@ -81,11 +85,16 @@ class Fine(nn.Module):
         return self.fold(nn.functional.pixel_unshuffle(full, self.stride))
 
     def leave(
-        self, y: Float[Tensor, "b k h w"], full: Float[Tensor, "b f hh ww"], x: Float[Tensor, "b c h w"]
+        self,
+        y: Float[Tensor, "b k h w"],
+        full: Float[Tensor, "b f hh ww"],
+        x: Float[Tensor, "b c h w"],
+        picture: Float[Tensor, "b p h w"],
     ) -> Float[Tensor, "b c h w"]:
         """x0, from what the coarser levels found."""
         found = self.after(nn.functional.relu(full + nn.functional.pixel_shuffle(self.unfold(y), self.stride)))
-        made, weights = found[:, :1], torch.softmax(found[:, 1:], 1)
+        alike = self.likeness * unlike(nn.functional.pixel_shuffle(picture, self.stride))
+        made, weights = found[:, :1], torch.softmax(torch.cat([found[:, 1:-1] - alike, found[:, -1:]], 1), 1)
         near = neighbours(nn.functional.pixel_shuffle(x, self.stride))
         kept = (weights[:, :-1] * near).sum(1, keepdim=True)  # the last weight is nothing's
         return nn.functional.pixel_unshuffle(made + kept, self.stride)
@@ -99,6 +108,12 @@ def neighbours(x: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b _t h w"]:
     return torch.cat(
         [x[:, :, reach + dy : (dy - reach) or None, reach + dx : (dx - reach) or None] for dy, dx in ((0, 0), *TAPS)], 1
     )
+
+
+def unlike(picture: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b _t h w"]:
+    """Squared difference in colour between each pixel and itself and its neighbours at `TAPS`, summed over channels in 0..1."""
+    each = [neighbours(picture[:, k : k + 1]) for k in range(3)]
+    return sum((one - one[:, :1]).square() for one in each) / 4  # type: ignore[return-value]
 
 
 def _level(channels: int, blocks: int, normed: bool) -> nn.Sequential:

@@ -16,6 +16,7 @@ Space = Literal[
     "depth", "inverse"
 ]  # what is mapped to -1..1: z (paper), or -1/z (ours), which leaves room for what is near
 Form = Literal["lstsq", "minmax", "residual"]
+KEEP = (0.1, 0.4)  # the residual form's bounds where a network's card has none (ours)
 SURE = 0.5  # differences below it count for the fit (SharpDepth's released code)
 NEAREST = (
     0.5  # nothing comes nearer than this multiple of the nearest input (sharpdepth.md 12.9: a fit may give 0 or less)
@@ -78,7 +79,14 @@ class Span:
 
     def unit(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
         """In -1..1."""
-        return np.clip((values - np.float32(self.low)) * np.float32(2 / (self.high - self.low)) - np.float32(1), -1, 1)
+        return np.clip(self._scaled(values), -1, 1)
+
+    def beyond(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        """The same for another map than the range is of, which may leave it by a half, so that what is thin can be nearer."""
+        return np.clip(self._scaled(values), -1.5, 1.5)
+
+    def _scaled(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        return (values - np.float32(self.low)) * np.float32(2 / (self.high - self.low)) - np.float32(1)
 
     def back(self, unit: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
         """The inverse of `unit`."""
@@ -104,6 +112,13 @@ def brought_back(
         if scale > 0:
             return np.float32(scale) * unit + np.float32(shift)
     return span.back(unit)
+
+
+def departure(
+    sharp: Float32[np.ndarray, "h w"], far: Float32[np.ndarray, "h w"], span: Span, whole: float
+) -> Float32[np.ndarray, "h w"]:
+    """Difference 0..1 of a sharper map from the given one, both in the unit of `far`; `whole` of 2 between the ends of `span` is 1 (ours)."""
+    return np.clip(np.abs(sharp - far) / np.float32(whole * (span.high - span.low) / 2), 0, 1).astype(np.float32)
 
 
 def share(difference: Float32[np.ndarray, "h w"], keep: tuple[float, float]) -> Float32[np.ndarray, "h w"]:

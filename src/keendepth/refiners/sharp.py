@@ -12,7 +12,8 @@ from jaxtyping import Float32, UInt8
 from keendepth.core import geometry
 from keendepth.core.types import DepthMap, Image
 from keendepth.predictors import WEIGHTS, Predictor
-from keendepth.refiners.restore import Far, Form, Space, Span, brought_back, mixed, share
+from keendepth.refiners.joint import JointOptions, refine_jointly
+from keendepth.refiners.restore import Far, Form, Space, Span, brought_back, departure, mixed, share
 from keendepth.refiners.sddr import LEAST_SPAN
 from keendepth.refiners.sharp_network import SharpNetwork, of_path
 from keendepth.refiners.shipped import register_shipped
@@ -27,10 +28,8 @@ class SharpOptions:
     """How the network is applied."""
 
     restore: Form = "residual"  # back to the unit: lstsq (SharpDepth's code), minmax (paper), residual (ours: low differences stay bit-exact)
-    keep: tuple[float, float] = (
-        0.1,
-        0.4,
-    )  # residual: differences up to the first are left alone, from the second taken whole
+    # residual: differences up to the first are left alone, from the second taken whole; None: as the network's card has it
+    keep: tuple[float, float] | None = None
     longest: int = (
         0  # the longer side that one pass sees; 0: what the network is made for (released code: 768, benchmark 1024)
     )
@@ -84,12 +83,14 @@ class Sharp:
         whole = Span.of(far.values)
         if whole is None:
             return Sharpened(base, np.zeros(image.size, np.float32))
-        change, difference = self._over_tiles(image, far.values, LEAST_SPAN * (whole.high - whole.low))
-        sharp = far.values + geometry.resize(change, image.size)
-        difference = np.clip(geometry.resize(difference, image.size), 0, 1)
-        weight = (
-            share(difference, self.options.keep) if self.options.restore == "residual" else np.ones_like(difference)
-        )
+        facts = self.network.facts
+        start = Far.of(_along(image, depth), space).values if facts.along else far.values
+        change, difference = self._over_tiles(image, start, LEAST_SPAN * (whole.high - whole.low))
+        sharp = start + geometry.resize(change, image.size)
+        seen = np.clip(geometry.resize(difference, image.size), 0, 1)
+        difference = departure(sharp, far.values, whole, facts.whole) if facts.along else seen
+        residual = self.options.restore == "residual"
+        weight = share(difference, self.options.keep or facts.bounds) if residual else np.ones_like(difference)
         return Sharpened(base.with_values(mixed(far, sharp, weight, base)), difference)
 
     def processing_size(self, photo: tuple[int, int]) -> tuple[int, int]:
@@ -139,6 +140,11 @@ class Sharp:
     @property
     def _form(self) -> Form:
         return "minmax" if self.options.restore == "minmax" else "lstsq"
+
+
+def _along(image: Image, depth: DepthMap) -> DepthMap:
+    """The weighted median of a map along the photo, at the photo's size."""
+    return depth.with_values(refine_jointly(image, depth, JointOptions()))
 
 
 register_shipped(WEIGHTS, "sharp*.json", Sharp)

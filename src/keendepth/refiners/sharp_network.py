@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 
 from keendepth.core.monotone import Curve
 from keendepth.refiners.network import opened
-from keendepth.refiners.restore import Space
+from keendepth.refiners.restore import KEEP, Space
 
 INPUTS, OUTPUTS = {"rgb": 3, "depth": 1, "noise": 2}, ("sharp", "difference")
 GENERATOR = "onestep"  # the recipe of what a sharpener begins as
@@ -30,6 +30,9 @@ class SharpFacts:
     longest: int = 768  # the longer side it is made for, in pixels
     multiple: int = 8  # of which its sides must be multiples
     errors: Curve | None = None  # from difference to expected relative error
+    along: bool = False  # whether depth is put along the photo before the network sees it
+    bounds: tuple[float, float] = KEEP  # differences up to the first are left alone, from the second taken whole
+    whole: float = 0.0  # the difference, of 2 between nearest and farthest, that counts as 1; 0: the picture's largest
 
     @classmethod
     def read(cls, path: Path) -> SharpFacts:
@@ -44,7 +47,18 @@ class SharpFacts:
                 f"{path.name}: expected a card {card.name} beside it with the key {SECTION!r}, as `keendepth train sharp` writes it"
             )
         errors = table.get("errors")
-        return cls(table["space"], int(table["longest"]), int(table["multiple"]), Curve.of(errors) if errors else None)
+        return facts_of(table, int(table["multiple"]), Curve.of(errors) if errors else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a card."""
+        return asdict(self) | {"errors": self.errors.to_dict() if self.errors else None, "bounds": list(self.bounds)}
+
+
+def facts_of(table: Mapping[str, Any], multiple: int, errors: Curve | None = None) -> SharpFacts:
+    """From the options of a run, or from a card; what older ones lack has its default."""
+    low, high = table.get("bounds", KEEP)
+    more = {"along": bool(table.get("along", False)), "whole": float(table.get("whole", 0.0))}
+    return SharpFacts(table["space"], int(table["longest"]), multiple, errors, bounds=(float(low), float(high)), **more)
 
 
 @runtime_checkable
@@ -193,7 +207,7 @@ def _of_run(folder: Path) -> TorchSharpener:
     if table.get("checkpoint"):
         return TorchSharpener(make, SharpFacts(table["space"]))
     multiple = int(table["stride"]) * 2 ** (len(table["channels"]) - 1)
-    return TorchSharpener(make, SharpFacts(table["space"], int(table["longest"]), multiple))
+    return TorchSharpener(make, facts_of(table, multiple))
 
 
 def _model_of(table: dict[str, Any]) -> Any:

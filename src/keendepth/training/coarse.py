@@ -84,8 +84,7 @@ def in_range(coarse: np.ndarray, goal: np.ndarray, space: str) -> tuple[np.ndarr
     span = Span.of(start)
     if span is None:
         return None
-    middle, half = np.float32((span.low + span.high) / 2), np.float32((span.high - span.low) / 2)
-    return span.unit(start), np.clip((end - middle) / half, -1.5, 1.5)
+    return span.unit(start), span.beyond(end)
 
 
 def _planes(maps: Sequence[np.ndarray]) -> Tensor:

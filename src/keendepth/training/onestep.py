@@ -19,7 +19,7 @@ from keendepth.nn.diffusion import OneStep, noise_latent
 from keendepth.nn.sharpen import ONCE, Generator, Sharpener, SharpenOptions, chosen, difference_map, gated, shrunk
 from keendepth.refiners.restore import Space
 from keendepth.refiners.sharp_network import GENERATOR as NAME
-from keendepth.refiners.sharp_network import described, small_model
+from keendepth.refiners.sharp_network import SharpFacts, described, small_model
 from keendepth.training import register, sharp_judging
 from keendepth.training.coarse import CoarseOptions, CoarsePictures
 from keendepth.training.config import FitOptions
@@ -136,7 +136,7 @@ class OneStepRecipe:
         """AbsRel and boundary F1 after alignment: see `sharp_judging.generated_figures`; with `condition`, as a sharpener from depth."""
         if self.options.condition > 0:
             made = Sharpener(self.model, ONCE)(batch["rgb"], batch["depth"])
-            return sharp_judging.sharpened_figures(batch, *made, self.options.space)
+            return sharp_judging.sharpened_figures(batch, *made, SharpFacts(self.options.space))
         return sharp_judging.generated_figures(batch, generated(self.model, batch), self.options.space)
 
     def export(self, path: Path) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from keendepth.core.monotone import Curve
 from keendepth.export import export_onnx
+from keendepth.losses.affine import gradient_matching
 from keendepth.losses.score import noise_aware_reconstruction, score_distillation
 from keendepth.nn import checkpoint
 from keendepth.nn.diffusion import OneStep
 from keendepth.nn.sharpen import Gate, Sharpener, SharpenOptions, chosen
 from keendepth.predictors import one_step
-from keendepth.refiners.restore import Space
-from keendepth.refiners.sharp_network import INPUTS, OUTPUTS, SECTION, small_model
+from keendepth.refiners.restore import KEEP, Space
+from keendepth.refiners.sharp_network import INPUTS, OUTPUTS, SECTION, SharpFacts, facts_of, small_model
 from keendepth.training import register, sharp_judging
 from keendepth.training.config import FitOptions
 from keendepth.training.onestep import CHANCE, EXAMPLE, check_size, size_of, trained_model
@@ -55,10 +56,20 @@ class SharpTraining:
     """What noise takes the latent's place: the noised first answer (code), noise alone (paper), or nothing (ablation)."""
     start: Literal["noise", "depth"] = "noise"
     """What the first answer starts from: noise (paper, code), or the metric depth (ours; the generator must know it, by `condition`)."""
+    along: bool = False
+    """Whether the metric depth is put along the photo by a weighted median before it is sharpened (ours, for `start = "depth"`); the
+    difference is then that to the metric depth itself."""
+    bounds: tuple[float, float] = KEEP
+    """Where the metric depth is kept in use: differences up to the first leave it alone, from the second the answer is taken whole (ours)."""
     whole: float = 0.0
     """The difference that becomes 1 (ours), of 2 between nearest and farthest; 0: the largest of the picture (paper, code)."""
-    answer: Literal["student", "depth"] = "student"
-    """What the teacher of the score is shown: the student's latent, noised (paper, code), or the metric depth's as it is (ours)."""
+    answer: Literal["student", "depth", "refiner"] = "student"
+    """What the teacher of the score is shown: the student's latent, noised (paper, code), or the metric depth's as it is (ours);
+    or `refiner` answers in its place (ours)."""
+    refiner: str = "sddr"
+    """What sharpens the metric depth for `answer = "refiner"`; it needs no generative model, and its answer can be learned to the edge."""
+    matching: float = 0.0
+    """Weight of multi-scale gradient matching with the teacher's answer (ours), which a small network needs for thin edges; 0 leaves it out."""
     answers: int = 1
     """How many times over the teacher sharpens `depth`, each time its own answer (ours): the student learns to do it at once."""
     first: Literal["ema", "student", "teacher"] = "ema"
@@ -104,7 +115,8 @@ class SharpMethod:
 
     def plan(self, options: SharpTraining, fit: FitOptions, data: Sequence[Path]) -> Plan:
         """From scene caches and stores of a metric model (`keendepth store`); ValueError for other folders."""
-        learned, judged = find(data, options.metric, SECTION)
+        asked = options.refiner if options.answer == "refiner" else ""
+        learned, judged = find(data, options.metric, SECTION, options.along, asked)
         made = PictureOptions(options.size, options.least, options.space)
         recipe = SharpRecipe(options, fit.amp)
         check_size(options.size, recipe.model.multiple, SECTION)
@@ -152,11 +164,16 @@ class SharpRecipe:
             x, difference = self._input(picture, depth, context)
         latent = self.student(picture.float(), x)
         losses = {}
-        if options.sds > 0:
-            answer = self._answer(picture, latent.detach(), depth, context)
-            losses["sds"] = options.sds * score_distillation(latent, answer, self.model.schedule.alpha_bar)
-        if options.reconstruction > 0:
+        if options.matching > 0 or options.reconstruction > 0:
             found = codec.decode(latent)
+        if options.sds > 0 or options.matching > 0:
+            answer = self._answer(picture, latent.detach(), batch, context)
+        if options.sds > 0:
+            losses["sds"] = options.sds * score_distillation(latent, answer, self.model.schedule.alpha_bar)
+        if options.matching > 0:
+            everywhere = torch.ones_like(found, dtype=torch.bool)
+            losses["matching"] = options.matching * gradient_matching(found, codec.decode(answer), everywhere)
+        if options.reconstruction > 0:
             losses["reconstruction"] = options.reconstruction * noise_aware_reconstruction(found, depth, difference)
         return losses
 
@@ -170,11 +187,13 @@ class SharpRecipe:
         which = torch.rand(len(depth), generator=context.rng).to(depth.device) < self.options.pure
         return chosen(which, pure, x.float()), difference.float()
 
-    def _answer(self, picture: Tensor, latent: Tensor, depth: Tensor, context: StepContext) -> Tensor:
-        """x0 of the frozen teacher for the student's latent, noised; or for the metric depth's."""
+    def _answer(self, picture: Tensor, latent: Tensor, batch: Batch, context: StepContext) -> Tensor:
+        """x0 of the frozen teacher for the student's latent, noised; or for the metric depth's; or what a refiner said."""
+        if self.options.answer == "refiner":
+            return self.model.codec.depth(batch["refined"])
         with torch.no_grad(), self._lowered(context.device):
             if self.options.answer == "depth":
-                found = self.model.codec.depth(depth)
+                found = self.model.codec.depth(batch["depth"])
                 for _ in range(self.options.answers):
                     found = self.teacher(picture, found)
                 return found.float()
@@ -186,7 +205,11 @@ class SharpRecipe:
 
     def validate(self, batch: Batch) -> dict[str, float]:
         """Errors at edges over the metric teacher's, AbsRel, boundary F1: see `sharp_judging.sharpened_figures`."""
-        return sharp_judging.sharpened_figures(batch, *self._sharpened(batch), self.options.space)
+        return sharp_judging.sharpened_figures(batch, *self._sharpened(batch), self._use)
+
+    @property
+    def _use(self) -> SharpFacts:
+        return facts_of(asdict(self.options), self.model.multiple)
 
     def _sharpened(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(depth in -1..1, difference) of a batch, from noise that is the same at every call."""
@@ -213,7 +236,7 @@ class SharpRecipe:
         device = next(self.student.parameters()).device
         with torch.no_grad():
             here = [{name: value.to(device) for name, value in batch.items()} for batch in self.judged]
-            curve = sharp_judging.error_curve(((one, *self._sharpened(one)) for one in here), self.options.space)
+            curve = sharp_judging.error_curve(((one, *self._sharpened(one)) for one in here), self._use)
         card = _card(self.options, self.model.multiple, curve, facts["parameters"], path)
         path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         return {**facts, "difference": f"{worst:.2g}"}
@@ -252,7 +275,6 @@ def _card(options: SharpTraining, multiple: int, curve: Curve | None, parameters
         "parameters": parameters,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         SECTION: {
-            "space": options.space, "longest": options.longest, "multiple": multiple,
-            "errors": curve.to_dict() if curve else None, **asdict(sharpen_options(options)),
+            **facts_of(asdict(options), multiple, curve).to_dict(), **asdict(sharpen_options(options)),
         },
     }  # fmt: skip

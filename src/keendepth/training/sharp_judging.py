@@ -12,8 +12,8 @@ from keendepth.core import align
 from keendepth.core.monotone import Curve, fit_curve
 from keendepth.core.types import DepthKind, DepthMap
 from keendepth.evaluation.boundary import boundary_f1
-from keendepth.refiners.restore import Far, Space, Span, brought_back, mixed, share
-from keendepth.refiners.sharp import SharpOptions
+from keendepth.refiners.restore import Far, Space, Span, brought_back, departure, mixed, share
+from keendepth.refiners.sharp_network import SharpFacts
 from keendepth.refiners.space import near_map
 from keendepth.training.recipe import Batch
 
@@ -21,18 +21,15 @@ Map = Float32[np.ndarray, "h w"]
 SAMPLED = 20_000  # pixels of one picture that a calibration looks at
 
 
-def sharpened_figures(batch: Batch, sharp: Tensor, difference: Tensor, space: Space) -> dict[str, float]:
+def sharpened_figures(batch: Batch, sharp: Tensor, difference: Tensor, use: SharpFacts) -> dict[str, float]:
     """Means over the pictures of a batch, of depth in metres as `refiners.sharp` gives it, without alignment.
 
     edge_ratio: mean |ln z/z*| within 3 pixels of an occlusion over that of the metric teacher, below 1 is better; abs_rel and
     boundary_f1 (Depth Pro's), and the teacher's own.
     """
     rows = []
-    for given, answer, e, truth, edge in _pictures(batch, sharp, difference):
-        base = near_map(given)
-        before, after, exact = (
-            _metric(x) for x in (base.values, in_metres(base, answer, e, space), near_map(truth).values)
-        )
+    for base, found, _, truth, edge in _in_use(batch, sharp, difference, use):
+        before, after, exact = (_metric(x) for x in (base.values, found, near_map(truth).values))
         seen = before.valid & after.valid & exact.valid
         if not seen.any():
             continue
@@ -49,14 +46,16 @@ def sharpened_figures(batch: Batch, sharp: Tensor, difference: Tensor, space: Sp
     return _means(rows, ("edge_ratio", "abs_rel", "input_abs_rel", "boundary_f1", "input_f1"))
 
 
-def in_metres(base: DepthMap, answer: Map, difference: Map, space: Space) -> Map:
-    """A sharpener's answer for one picture in the unit of `base`, as the refiner gives it by default."""
-    far = Far.of(base, space)
-    span = Span.of(far.values)
-    if span is None:
-        return base.values
-    sharp = brought_back(answer, far.values, difference, span, "lstsq")
-    return mixed(far, sharp, share(difference, SharpOptions().keep), base)
+def in_metres(base: DepthMap, start: DepthMap, answer: Map, difference: Map, use: SharpFacts) -> tuple[Map, Map]:
+    """(a sharpener's answer for one picture in the unit of `base`, as the refiner gives it by default; difference). `start`: what it saw."""
+    far, seen = Far.of(base, use.space), Far.of(start, use.space).values
+    span, whole = Span.of(seen), Span.of(far.values)
+    if span is None or whole is None:
+        return base.values, np.zeros_like(base.values)
+    sharp = brought_back(answer, seen, difference, span, "lstsq")
+    if use.along:
+        difference = departure(sharp, far.values, whole, use.whole)
+    return mixed(far, sharp, share(difference, use.bounds), base), difference
 
 
 def generated_figures(batch: Batch, depth: Tensor, space: Space) -> dict[str, float]:
@@ -78,13 +77,12 @@ def generated_figures(batch: Batch, depth: Tensor, space: Space) -> dict[str, fl
     return _means(rows, ("abs_rel", "boundary_f1"))
 
 
-def error_curve(answers: Iterable[tuple[Batch, Tensor, Tensor]], space: Space) -> Curve | None:
+def error_curve(answers: Iterable[tuple[Batch, Tensor, Tensor]], use: SharpFacts) -> Curve | None:
     """From a pixel's difference to its mean |z - z*| / z*, over batches with (answer, difference); None without truth."""
     xs, ys = [], []
     for batch, sharp, difference in answers:
-        for given, answer, e, truth, _ in _pictures(batch, sharp, difference):
+        for _, found, e, truth, _ in _in_use(batch, sharp, difference, use):
             exact = near_map(truth).values
-            found = in_metres(near_map(given), answer, e, space)
             seen = np.isfinite(exact) & np.isfinite(found)
             step = max(1, np.count_nonzero(seen) // SAMPLED)
             xs.append(e[seen][::step])
@@ -93,12 +91,14 @@ def error_curve(answers: Iterable[tuple[Batch, Tensor, Tensor]], space: Space) -
     return fit_curve(np.concatenate(xs).astype(np.float64), np.concatenate(ys).astype(np.float64)) if count else None
 
 
-def _pictures(
-    batch: Batch, sharp: Tensor, difference: Tensor
-) -> Iterable[tuple[Map, Map, Map, Map, Bool[np.ndarray, "h w"]]]:
-    """(given, answer, difference, truth, edge) of each picture whose truth is known."""
-    columns = [_arrays(x) for x in (batch["given"], sharp, difference, batch["truth"], batch["edge"])]
-    return (row for row in zip(*columns, strict=True) if not np.isnan(row[3]).any())
+def _in_use(
+    batch: Batch, sharp: Tensor, difference: Tensor, use: SharpFacts
+) -> Iterable[tuple[DepthMap, Map, Map, Map, Bool[np.ndarray, "h w"]]]:
+    """(given, found in its unit, difference, truth in nearness, edge) of each picture whose truth is known."""
+    planes = batch["given"], batch.get("along", batch["given"]), sharp, difference, batch["truth"], batch["edge"]
+    for given, start, answer, e, truth, edge in zip(*map(_arrays, planes), strict=True):
+        if not np.isnan(truth).any():
+            yield near_map(given), *in_metres(near_map(given), near_map(start), answer, e, use), truth, edge
 
 
 def _arrays(planes: Tensor) -> Sequence[np.ndarray]:
