@@ -264,17 +264,25 @@ def _noise(like: Tensor, context: StepContext) -> Tensor:
 
 
 def _card(options: SharpTraining, multiple: int, curve: Curve | None, parameters: int, path: Path) -> dict[str, Any]:
+    if options.answer == "refiner":
+        summary, teacher = (
+            "sharpens metric depth in one step, and says how far off it expects to be",
+            f"the refiner {options.refiner}",
+        )
+    else:
+        summary, teacher = (
+            "one-step generative sharpener of metric depth; leaves alone what both models agree on",
+            "a generative model of rendered scenes",
+        )
     return {
         "name": "sharp",
         "role": "refiner",
-        "summary": "one-step generative sharpener of metric depth; leaves alone what both models agree on",
+        "summary": summary,
         "license": "Apache-2.0",
         "paper": "after SharpDepth, Pham et al., CVPR 2025; network, codec and residual restoring are ours",
-        "trained_on": f"pictures without depth, distilled from {options.metric} and a generative model of rendered scenes",
+        "trained_on": f"pictures without depth, distilled from {options.metric} and {teacher}",
         "fails_on": "what the metric model gets wrong as a whole; scenes unlike the rendered ones",
         "parameters": parameters,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        SECTION: {
-            **facts_of(asdict(options), multiple, curve).to_dict(), **asdict(sharpen_options(options)),
-        },
-    }  # fmt: skip
+        SECTION: facts_of(asdict(options), multiple, curve).to_dict() | asdict(sharpen_options(options)),
+    }
