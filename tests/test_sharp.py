@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from scipy import ndimage
 
-from keendepth import io, pipeline, refiners
+from keendepth import io, pipeline, predictors, refiners
 from keendepth.cli import contracts
 from keendepth.core.monotone import Curve, fit_curve, pooled
 from keendepth.core.types import Camera, DepthKind, DepthMap, Image
@@ -446,3 +446,22 @@ def test_confidence_is_saved_where_it_is_known_and_refused_before_the_work_where
     assert not plain.knows_errors
     with pytest.raises(ValueError, match="--save confidence"):
         pipeline.check_savable(plain.kind, ["confidence"], plain.knows_errors)
+
+
+# ---- what ships
+
+
+def test_what_ships_sharpens_rooms_and_says_how_far_off_it_is(tmp_path: Path) -> None:
+    """Held-out rendered room: edges where there were none, metres kept, errors expected where edges are."""
+    from keendepth.data import synthetic
+    from keendepth.evaluation.boundary import boundary_f1
+
+    (frame,) = synthetic.render(1_002_100, (240, 320), "room")
+    metric = predictors.registry.build("indoor-small").predict(frame.image)
+    found = refiners.build("sharp").refine(frame.image, metric)
+    before, after = (boundary_f1(x.resized(240, 320), frame.depth)["boundary_f1"] for x in (metric, found))
+    assert after > 1.3 * before
+    assert np.median(found.values / metric.resized(240, 320).values) == pytest.approx(1, abs=0.01)
+    assert found.expected_error is not None
+    moved = np.abs(found.values / metric.resized(240, 320).values - 1)
+    assert found.expected_error[moved > 0.1].mean() > found.expected_error[moved < 0.01].mean()

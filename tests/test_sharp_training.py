@@ -22,6 +22,7 @@ from keendepth.training import pictures, recipes, runs
 from keendepth.training.config import FIT, FitOptions, read_preset, resolve
 from keendepth.training.methods import train, trained
 from keendepth.training.recipe import StepContext
+from keendepth.training.scenes import SceneCache
 from keendepth.training.sharp import SharpRecipe, SharpTraining
 from made_data import made_cache, made_pairs, near_of
 
@@ -195,6 +196,14 @@ def test_what_a_refiner_says_is_in_the_units_of_the_start(data: Path) -> None:
         for name, values in (("depth", view.along), ("refined", view.refined)):
             unit = np.clip((-values - low) / (high - low) * 2 - 1, -1.5, 1.5)
             np.testing.assert_allclose(batch[name][0, 0].numpy(), unit, atol=1e-4)
+
+
+def test_only_the_kinds_that_are_asked_for_count(data: Path) -> None:
+    cache = SceneCache(data / "scenes")
+    (kind,) = {cache.read(number).kind for number in range(len(cache))}
+    assert len(SceneCache(data / "scenes").only(())) == len(SceneCache(data / "scenes").only((kind, "street"))) == 3
+    with pytest.raises(ValueError, match="learns from data"):
+        pictures.find([data / "scenes"], "blurred", "sharp", kinds=("unknown",))
 
 
 def recipe_of(data: Path) -> tuple[SharpRecipe, dict[str, torch.Tensor]]:

@@ -20,6 +20,7 @@ from keendepth.refiners.shipped import register_shipped
 from keendepth.refiners.windows import Blend, Window, cover
 
 SHIPPED = WEIGHTS / "sharp-small.onnx"
+MOST = 2048  # pixels of the longer side that tiles go up to, unless told otherwise
 OVERLAP = 0.25  # of neighbouring tiles; each has its own sample of noise, so they must fade into each other
 
 
@@ -33,7 +34,9 @@ class SharpOptions:
     longest: int = (
         0  # the longer side that one pass sees; 0: what the network is made for (released code: 768, benchmark 1024)
     )
-    most: int = 2048  # larger pictures go through in tiles of `longest`, up to this; 0: one pass, enlarged at the end (released code)
+    # larger pictures go through in tiles of `longest`, up to this; 0: one pass, enlarged at the end (released code); None: 2048, but one
+    # pass for a network whose depth was put along the photo before, at the photo's own size
+    most: int | None = None
     space: Space | None = None  # what becomes -1..1; None: what the network was trained on
     seed: int = 0  # of the noise; the same picture gives the same depth
 
@@ -96,7 +99,10 @@ class Sharp:
     def processing_size(self, photo: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) a photo is resized to: one pass brings its longer side to `longest`, tiles take it as it is up to `most`."""
         longest = self._longest
-        side = min(max(*photo, longest), max(self.options.most, longest))
+        most = self.options.most
+        if most is None:
+            most = 0 if self.network.facts.along else MOST
+        side = min(max(*photo, longest), max(most, longest))
         return max(1, round(photo[0] * side / max(photo))), max(1, round(photo[1] * side / max(photo)))
 
     @property

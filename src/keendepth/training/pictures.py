@@ -213,18 +213,24 @@ def held_out(sources: Sources, options: PictureOptions, count: int, size: int) -
 
 
 def find(
-    data: Sequence[Path], metric: str, name: str, along: bool = False, refiner: str = ""
+    data: Sequence[Path],
+    metric: str,
+    name: str,
+    along: bool = False,
+    refiner: str = "",
+    kinds: Sequence[str] = (),
 ) -> tuple[Sources, Sources]:
     """(to learn from, held out) of scene caches and stores with low and high maps. `metric` "": exact depth only, so stores need truth.
 
     `along`: what the metric teacher says is also put along the photo. `refiner`: name of one whose answers are learned from; "": none.
+    `kinds`: of rendered scenes that count; all, where none is named.
     A fifth of a cache, at most 64 scenes, is set apart where no folder is held out. ValueError for other folders, for a store whose
     model is not metric, and where nothing is left to learn from.
     """
     caches, pairs = [], []
     for folder in map(Path, data):
         if is_cache(folder):
-            caches.append(SceneCache(folder))
+            caches.append(SceneCache(folder).only(kinds))
         elif is_pairs(folder):
             pairs.append(_checked(PairSet(folder), folder, metric))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,13 @@ class SceneCache:
         apart = SceneCache(self.folder)
         self.rows, apart.rows = self.rows[:-count], self.rows[-count:]
         return apart
+
+    def only(self, kinds: Sequence[str]) -> SceneCache:
+        """The same with none but scenes of these kinds; itself where none is named."""
+        if kinds:
+            wanted = [number for number, kind in enumerate(self.options.kinds) if kind in kinds]
+            self.rows = self.rows[np.isin(self.facts[self.rows, 3].astype(int), wanted)]
+        return self
 
     def read(self, number: int, window: Window | None = None) -> Scene:
         """Scene `number` (from 0, of those that are done), or a window of it."""

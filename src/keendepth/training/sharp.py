@@ -44,6 +44,8 @@ class SharpTraining:
     """Another frozen generative teacher, as a run or a checkpoint of the same latents; empty: what the student begins as (paper, code)."""
     metric: str = "indoor-small"
     """Frozen metric teacher that is asked about rendered scenes (paper, code: UniDepth v1); stores hold its answers already."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of rendered scenes that are learned from, judged by and calibrated on: those that the metric teacher knows; empty: all (ours)."""
     space: Space = "inverse"
     """What becomes -1..1, as the generator has it: depth (paper, code) or inverse."""
     align: Literal["none", "minmax", "lstsq", "quantile"] = "none"
@@ -116,7 +118,7 @@ class SharpMethod:
     def plan(self, options: SharpTraining, fit: FitOptions, data: Sequence[Path]) -> Plan:
         """From scene caches and stores of a metric model (`keendepth store`); ValueError for other folders."""
         asked = options.refiner if options.answer == "refiner" else ""
-        learned, judged = find(data, options.metric, SECTION, options.along, asked)
+        learned, judged = find(data, options.metric, SECTION, options.along, asked, options.kinds)
         made = PictureOptions(options.size, options.least, options.space)
         recipe = SharpRecipe(options, fit.amp)
         check_size(options.size, recipe.model.multiple, SECTION)
