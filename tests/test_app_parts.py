@@ -255,6 +255,19 @@ def test_the_sample_with_its_lidar_is_sharpened_in_its_own_metres(do: Actions) -
     assert not np.isnan(do.shelf.get(token).depth.values).any()
 
 
+def test_a_refiner_that_knows_its_error_is_asked_too(do: Actions) -> None:
+    photo, lidar = str(SAMPLES / "room.jpg"), str(SAMPLES / "room.lidar.png")
+    _, token = run(do, request(photo, lidar, units="mm", focal=words.ROOM_FOCAL, refiner="sharp"))
+    picture, said = asyncio.run(do.mirror(token))
+    assert picture.shape == (480, 640, 3)
+    assert "expects" in said
+    assert "mirrored" not in said
+    _, token = run(do, request(photo, refiner="sharp"))
+    _, said = asyncio.run(do.mirror(token))
+    assert "expects" in said
+    assert "mirrored" in said
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", __file__, "http://example.org/a.png", str(SAMPLES / ".." / "page.py")])
 def test_only_uploads_and_samples_are_read(do: Actions, path: str) -> None:
     with pytest.raises(RefusedError, match="not uploaded"):

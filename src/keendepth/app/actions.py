@@ -196,8 +196,12 @@ class Actions:
         return self.shelf.put(replace(result, depth=depth, base=base))
 
     async def mirror(self, token: str | None) -> tuple[np.ndarray, str]:
-        """The mirror test: picture and sentence."""
+        """The mirror test: picture and sentence; the errors that the refiner expects, where it knows any, and alone for depth from a file."""
         result = self.shelf.get(token)
+        expected = result.depth.expected_error
+        told = "" if expected is None else _expected(expected)
+        if expected is not None and result.given:
+            return views.agreement(expected), told
         with self.bench.inside() as slot:
             slot.charge(result.image.size[0] * result.image.size[1])
             share = await self.bench.disagreement(slot, result)
@@ -206,7 +210,7 @@ class Actions:
         what = "depth" if result.depth.kind.positive else "the depth range"
         return views.agreement(share), (
             f"Shown the photo mirrored, the model changes its answer by **{middle:.1%}** of {what} at half of the pixels, and by more "
-            f"than {worst:.0%} at one in twenty. Yellow: do not rely on it. Dark: steady, which is needed for right, though not enough."
+            f"than {worst:.0%} at one in twenty. Yellow: do not rely on it. Dark: steady, which is needed for right, though not enough.{told}"
         )
 
     async def second(
@@ -290,6 +294,12 @@ def _pair(first: DepthMap, second: DepthMap, size: tuple[int, int], cmap: str) -
     spans = [viz.span(first), viz.span(second if second.kind is not first.kind else first)]
     left, right = (views.coloured(depth, size, cmap, span) for depth, span in zip((first, second), spans, strict=True))
     return left, right
+
+
+def _expected(error: np.ndarray) -> str:
+    known = error[np.isfinite(error)]
+    middle, worst = (float(np.percentile(known, q)) for q in (50, 95)) if known.size else (0.0, 0.0)
+    return f" The refiner expects to be **{middle:.0%}** off at half of the pixels, and more than {worst:.0%} at one in twenty."
 
 
 def _difference(one: Order, first: DepthMap, two: Order, second: DepthMap) -> str:

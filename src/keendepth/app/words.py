@@ -24,7 +24,10 @@ MEASURE = "Click two points in the picture, or type them below. Metres need a me
 SPACE = (
     "Drag to turn, wheel or pinch to come closer. The cloud is thinned for the screen; the download has every pixel."
 )
-MIRROR = "No model here says how sure it is. This asks it twice, the second time with the photo mirrored, and shows where the answers differ."
+MIRROR = (
+    "Few models say how sure they are. This asks twice, the second time with the photo mirrored, and shows where the answers differ; "
+    "the refiner sharp also tells the error that it expects."
+)
 SECOND = "The same photo through another model or refiner."
 DOWNLOAD = "Lossless files with unit, camera and model in them, and a JSON description beside each. PLY and GLB need metric depth."
 
