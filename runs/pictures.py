@@ -1,4 +1,5 @@
-"""Before/after pictures for the documentation: photo, the base model's depth, and refined depth, whole and with the crop where they differ most."""
+"""Before/after pictures for the documentation: photo, the base model's depth, and refined depth, whole and with the crop where they differ most; last, how
+far off the last model expects to be, where it says so (black: least, yellow: most)."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=["indoor-small", "indoor-small+median", "indoor-small+sddr"])
+    parser.add_argument("--prefix", default="refined", help="of the files' names")
     parser.add_argument("--longest", type=int, default=1600, help="photos are reduced to this first")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -31,13 +33,15 @@ def main() -> None:
         image = read_image(path)
         image = image.resized(*geometry.fit_inside(image.size, given.longest))
         sheet = compared(image.rgb, [pipe(image) for pipe in pipes])
-        Pillow.fromarray(sheet).save(given.out / f"refined-{path.stem}.jpg", quality=80)
+        Pillow.fromarray(sheet).save(given.out / f"{given.prefix}-{path.stem}.jpg", quality=80)
 
 
 def compared(photo: np.ndarray, maps: list[DepthMap]) -> np.ndarray:
     """Two rows of panels: the whole pictures, and the square in which the last map differs most from the first."""
     between = viz.span(maps[0])
     panels = [photo, *(viz.colourise(one, between=between) for one in maps)]
+    if maps[-1].expected_error is not None:
+        panels.append(expected(maps[-1].expected_error))
     change = np.abs(maps[-1].inverse() - maps[0].inverse())
     top, left, side = busiest(np.where(np.isfinite(change), change, 0), round(CROP * max(photo.shape[:2])))
     scale = SIDE / max(photo.shape[:2])
@@ -45,6 +49,14 @@ def compared(photo: np.ndarray, maps: list[DepthMap]) -> np.ndarray:
     width = whole[0].shape[1]
     close = [_scaled(x[top : top + side, left : left + side], (width, width)) for x in panels]
     return np.concatenate([_row(whole), _row(close)], axis=0)
+
+
+def expected(error: np.ndarray) -> np.ndarray:
+    """Expected errors in colours, from their least to their largest."""
+    known = np.isfinite(error)
+    low, high = float(error[known].min()), float(error[known].max())
+    index = np.where(known, (error - low) / max(high - low, 1e-6), 0) * 255
+    return viz.colour_bar("inferno", 256)[np.clip(index, 0, 255).astype(np.uint8)]
 
 
 def busiest(change: np.ndarray, side: int) -> tuple[int, int, int]:
