@@ -4,7 +4,7 @@
 
 Each of `--weights` is NAME=PATH of an .onnx file or a run's folder; rows of one name (NAME given twice: its seeds) are averaged over their runs.
 Without it, the shipped refiner is taken, where there is one. Figures are means over pictures with a 95 % bootstrap interval, and where a row has
-several runs also the deviation of their means (± over runs). `--only-networks`: neither classical refiners nor blends, for ablations.
+several runs also the deviation of their means (± over runs). `--only-networks`: neither classical refiners nor blends nor second looks, for ablations.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def fusion_ways(
             found[name] = [refiners.registry.build(name).refine]
     for name, runs in networks.items():
         found[name] = [one.refine for one in runs]
-        found[f"{name}, second look"] = [looking_again(one).refine for one in runs]
+        if not options.only_networks:
+            found[f"{name}, second look"] = [looking_again(one).refine for one in runs]
     return found
 
 
@@ -157,7 +158,7 @@ def any_depth(networks: Named, options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     pictures = middlebury(options.data)
     for case, (factor, worn) in CASES.items():
-        if options.quick and case != "8x":
+        if case not in (["8x"] if options.quick else options.cases):
             continue
         for id, (image, truth) in pictures.items():
             small = reduced(truth, factor, worn)
@@ -301,7 +302,10 @@ def main() -> None:
     parser.add_argument("--model", default="indoor-small")
     parser.add_argument("--quick", action="store_true", help="two rooms, two photos, 8x alone")
     parser.add_argument("--rooms", type=int, default=24, help="rendered rooms of the paper's task")
-    parser.add_argument("--only-networks", action="store_true", help="leave out what needs no training")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="of the table any")
+    parser.add_argument(
+        "--only-networks", action="store_true", help="leave out what needs no training, and second looks"
+    )
     parser.add_argument("--out", type=Path, help="write the single figures here as JSON")
     options = parser.parse_args()
     networks = named_networks(options.weights)

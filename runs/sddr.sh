@@ -88,7 +88,7 @@ ablations)
     ablation no-noise "$seed" begin-no-noise no-noise --set noise=false
     ablation no-rgb "$seed" begin-no-rgb no-rgb "${NO_RGB[@]}"
   done
-  "$PYTHON" benchmarks/sddr.py --weights begin="$OUT/begin" "${WEIGHTS[@]}" --table fusion any --only-networks --rooms 12 --data "$DATA" --out "$OUT/ablations.json" |
+  "$PYTHON" benchmarks/sddr.py --weights begin="$OUT/begin" "${WEIGHTS[@]}" --table fusion any --cases 8x --only-networks --rooms 12 --data "$DATA" --out "$OUT/ablations.json" |
     tee "$OUT/ablations.md"
   ;;
 full)
