@@ -52,13 +52,14 @@ class Actions:
         self.bench = bench
         self.shelf = Shelf(bench.settings.max_pixels_inside)
         self.clips = Clips(bench)
+        self._running: dict[str, asyncio.Future[Result]] = {}  # by session
         self._first: str | None = None
         self._first_lock = asyncio.Lock()
 
-    async def run(self, wanted: Request) -> AsyncIterator[tuple[str, str]]:
-        """(sentence, token): what is being done, then the result's token; who stops listening cancels the work."""
+    async def run(self, wanted: Request, session: str) -> AsyncIterator[tuple[str, str]]:
+        """(sentence, token): what is being done, then the result's token, which `stop` keeps from coming; who stops listening cancels the work."""
         said: asyncio.Queue[str] = asyncio.Queue()
-        work = asyncio.ensure_future(self._run(wanted, said))
+        work = self._running[session] = asyncio.ensure_future(self._run(wanted, said))
         try:
             while not work.done():
                 hearing = asyncio.ensure_future(said.get())
@@ -66,9 +67,17 @@ class Actions:
                 if hearing.done():
                     yield f"{STEPS.get(hearing.result(), hearing.result())} …", ""
                 hearing.cancel()
-            yield "", self.shelf.put(work.result())
+            if not work.cancelled():
+                yield "", self.shelf.put(work.result())
         finally:
             work.cancel()
+            if self._running.get(session) is work:
+                del self._running[session]
+
+    def stop(self, session: str) -> None:
+        """Cancel what this visitor's button began, if it is still being worked on."""
+        if session in self._running:
+            self._running[session].cancel()
 
     async def _run(self, wanted: Request, said: asyncio.Queue[str]) -> Result:
         engine = self.bench.engine

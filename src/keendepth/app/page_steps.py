@@ -56,6 +56,12 @@ def told(action: Callable[..., Any]) -> Callable[..., Any]:
     return now
 
 
+def ask_for_request(*events: Callable[..., Any]) -> None:
+    """Gradio finds a parameter by its annotation, which must be the class itself and not its name."""
+    for event in events:
+        event.__annotations__["request"] = gr.Request
+
+
 def _pictures(do: Actions, token: str, show: str, cmap: str) -> list[Any]:
     """What `Shown` takes for a new result."""
     return [
@@ -76,19 +82,29 @@ def wire_run(
     run, cancel = buttons
     keep = [gr.skip()] * len(shown.all())
 
-    async def work(show: str, cmap: str, *given: Any) -> AsyncIterator[list[Any]]:
+    def only(said: str, running: bool) -> list[Any]:
+        return [keep[0], said, *keep[2:], gr.update(interactive=running)]
+
+    async def work(show: str, cmap: str, request: gr.Request, *given: Any) -> AsyncIterator[list[Any]]:
+        token = ""
         try:
-            async for said, token in do.run(_request(*given)):
-                if token:
-                    yield [*_pictures(do, token, show, cmap), gr.update(interactive=False)]
-                else:
-                    yield [keep[0], said, *keep[2:], gr.update(interactive=True)]
+            async for said, token in do.run(_request(*given), str(request.session_hash)):
+                if not token:
+                    yield only(said, running=True)
+            if token:
+                yield [*_pictures(do, token, show, cmap), gr.update(interactive=False)]
+            else:
+                yield only("Cancelled. The last result stays.", running=False)
         except Exception as error:
             message = actions.words(error)
             gr.Warning(message, title="Not done")
-            yield [keep[0], message, *keep[2:], gr.update(interactive=False)]
+            yield only(message, running=False)
 
-    started = run.click(
+    async def stop(request: gr.Request) -> None:
+        do.stop(str(request.session_hash))
+
+    ask_for_request(work, stop)
+    run.click(
         work,
         [*looks, *choices.all()],
         [*shown.all(), cancel],
@@ -98,13 +114,8 @@ def wire_run(
         trigger_mode="once",
     )
     cancel.click(
-        lambda: ["Cancelled. The last result stays.", gr.update(interactive=False)],
-        None,
-        [shown.status, cancel],
-        cancels=[started],
-        queue=False,
-        **QUIET,
-    )
+        stop, None, None, queue=False, **QUIET
+    )  # `work` says that it stopped: one stream, so nothing said before comes after
     show, cmap = looks
     show.change(told(do.slider), [shown.token, show, cmap], shown.slider, **QUIET)
     cmap.change(told(do.slider), [shown.token, show, cmap], shown.slider, **QUIET)

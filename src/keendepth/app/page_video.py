@@ -10,8 +10,8 @@ import gradio as gr
 
 from keendepth.app import actions, words
 from keendepth.app.actions import Actions
-from keendepth.app.clips import FRAMES, ClipWish, Made
-from keendepth.app.page_steps import HIDDEN, QUIET
+from keendepth.app.clips import FRAMES, ClipWish, Heard, Made
+from keendepth.app.page_steps import HIDDEN, QUIET, ask_for_request
 
 if TYPE_CHECKING:
     from keendepth.app.page import Choices
@@ -59,6 +59,7 @@ def video_tab(do: Actions, choices: Choices) -> None:
     async def work(
         path: str | None, how: str, frames: str, model: str, refiner: str, strength: float, request: gr.Request
     ) -> AsyncIterator[list[Any]]:
+        heard: Heard | Made | None = None
         try:
             own = do.own_path(path, "clip")
             wish = ClipWish(model, refiner, float(strength), how == STEADY, frames)
@@ -69,18 +70,18 @@ def video_tab(do: Actions, choices: Choices) -> None:
                     yield [words.clip_made(heard), *shown, gr.update(interactive=False)]
                 else:
                     yield [words.clip_progress(heard), *keep, gr.update(interactive=True)]
+            if not isinstance(heard, Made):
+                yield [words.line("Cancelled. The last film stays."), *keep, gr.update(interactive=False)]
         except Exception as error:
             message = actions.words(error)
             gr.Warning(message, title="Not done")
             yield [words.line(message), *keep, gr.update(interactive=False)]
 
-    def stop(request: gr.Request) -> list[Any]:
+    async def stop(request: gr.Request) -> None:
         do.clips.stop(str(request.session_hash))
-        return [words.line("Cancelled. The last film stays."), gr.update(interactive=False)]
 
-    for action in (work, stop):
-        action.__annotations__["request"] = gr.Request  # Gradio finds it by its annotation
-    started = run.click(
+    ask_for_request(work, stop)
+    run.click(
         work,
         [clip, how, frames, choices.model, choices.refiner, choices.strength],
         [said, film, files, cancel],
@@ -88,14 +89,15 @@ def video_tab(do: Actions, choices: Choices) -> None:
         show_progress="hidden",
         trigger_mode="once",
     )
-    cancel.click(stop, None, [said, cancel], cancels=[started], queue=False, **QUIET)
+    cancel.click(stop, None, None, queue=False, **QUIET)
 
 
 def wire_leaving(do: Actions, page: gr.Blocks) -> None:
-    """Who closes the page takes the film along."""
+    """Who closes the page takes the film along, and what was being made."""
 
-    def left(request: gr.Request) -> None:
+    async def left(request: gr.Request) -> None:
+        do.stop(str(request.session_hash))
         do.clips.forget(str(request.session_hash))
 
-    left.__annotations__["request"] = gr.Request
+    ask_for_request(left)
     page.unload(left)
