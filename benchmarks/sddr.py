@@ -4,7 +4,7 @@
 
 Each of `--weights` is NAME=PATH of an .onnx file or a run's folder; rows of one name (NAME given twice: its seeds) are averaged over their runs.
 Without it, the shipped refiner is taken, where there is one. Figures are means over pictures with a 95 % bootstrap interval, and where a row has
-several runs also the deviation of their means (± over runs). `--only-networks`: neither classical refiners nor blends nor second looks, for ablations.
+several runs also the deviation of their means (± over runs). `--only-networks`: neither classical refiners nor blends nor second looks nor the fast way, for ablations.
 """
 
 from __future__ import annotations
@@ -83,13 +83,14 @@ def fusion_ways(
     for name, runs in networks.items():
         found[name] = [one.refine for one in runs]
         if not options.only_networks:
-            found[f"{name}, second look"] = [looking_again(one).refine for one in runs]
+            found[f"{name}, second look"] = [changed(one, look_again=True).refine for one in runs]
+            found[f"{name}-fast"] = [changed(one, native=1).refine for one in runs]
     return found
 
 
-def looking_again(refiner: Sddr) -> Sddr:
-    """The same with the predictor's second, larger look as HIGH: the paper's own input."""
-    return Sddr(refiner.network, replace(refiner.options, look_again=True))
+def changed(refiner: Sddr, **options: object) -> Sddr:
+    """The same network with other options: a second, larger look of the predictor as HIGH (the paper's own input), or a smaller pass."""
+    return Sddr(refiner.network, replace(refiner.options, **options))
 
 
 def judge(depth: DepthMap, truth: DepthMap) -> dict[str, float]:
@@ -225,7 +226,8 @@ def cost(networks: Named, options: argparse.Namespace) -> list[Row]:
         work[way] = partial(refiners.registry.build(way).refine, image, low, predictor)
     for way, runs in networks.items():
         work[f"{way}, one pass of N_r"] = partial(runs[0].refine, image, low)
-        work[f"{way}, with a second look"] = partial(looking_again(runs[0]).refine, image, low, predictor)
+        work[f"{way}, with a second look"] = partial(changed(runs[0], look_again=True).refine, image, low, predictor)
+        work[f"{way}-fast"] = partial(changed(runs[0], native=1).refine, image, low)
         for s in () if options.quick else (1, 3):
             staged = Sddr(runs[0].network, SddrOptions(windows=s))
             work[f"{way}, S = {s}"] = partial(staged.refine, image, low, predictor)

@@ -181,6 +181,30 @@ def test_a_large_picture_goes_through_in_bounded_pieces() -> None:
     np.testing.assert_allclose(refined.values, depth.values, rtol=1e-4)
 
 
+def test_a_models_own_depth_may_be_refined_at_its_native_size_and_taken_to_the_photos() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(low: np.ndarray, high: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+        seen.append(low.shape)
+        return high
+
+    image, depth = scene((300, 400))
+    coarse = depth.resized(30, 40).resized(300, 400)
+    card = Card("some", "", "", native_size=(90, 120))
+    made, of_a_file = replace(coarse, source=card), coarse
+    refined = Sddr(watch, SddrOptions(native=1)).refine(image, made)
+    assert seen == [(90, 120)]
+    assert refined.size == (300, 400)
+    assert refined.source == card
+    before, after = (np.abs(np.log(x.values / depth.values)).mean() for x in (coarse, refined))
+    assert after < 0.8 * before
+    seen.clear()
+    Sddr(watch).refine(image, made)
+    Sddr(watch, SddrOptions(native=1)).refine(image, of_a_file)
+    Sddr(watch, SddrOptions(native=4)).refine(image, made)  # larger than the photo
+    assert set(seen) == {(300, 400)}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of memory is read from Linux's /proc")
 def test_12_megapixels_in_bounded_memory() -> None:
