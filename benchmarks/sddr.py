@@ -4,7 +4,7 @@
 
 Each of `--weights` is NAME=PATH of an .onnx file or a run's folder; rows of one name (NAME given twice: its seeds) are averaged over their runs.
 Without it, the shipped refiner is taken, where there is one. Figures are means over pictures with a 95 % bootstrap interval, and where a row has
-several runs also the deviation of their means (± over runs). `--only-networks`: neither classical refiners nor blends nor second looks nor the fast way, for ablations.
+several runs also the deviation of their means (± over runs). `--only-networks`, for ablations: no classical refiners, blends, second looks and fast ways.
 """
 
 from __future__ import annotations

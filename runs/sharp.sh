@@ -24,7 +24,7 @@ run() {
   [ -f "$OUT/$name/model.onnx" ] && return 0
   local data=(--data "$SCENES" --data "$HELD_OUT")
   if [ "$recipe" = sharp ] && [ -n "$PHOTOS" ]; then data+=(--data "$PHOTOS"); fi
-  "$PYTHON" -m keendepth train "$recipe" -o "$OUT/$name" --resume "${data[@]}" "$@"
+  "$PYTHON" -m keendepth train "$recipe" -o "$OUT/$name" --resume "${data[@]}" "$@" ${THREADS:+--set threads="$THREADS"}
 }
 
 if [ "$MODE" = smoke ]; then
