@@ -43,7 +43,7 @@ class SddrOptions:
     pixels: int = 1_500_000  # of one pass of the network; larger pictures go through in overlapping tiles
     enlarge: float = 8.0  # one pass enlarges at most so much; the network saw 16, and is better at 8
     guide: bool = True  # the second map goes along the photo first (the weighted median); without a predictor it is the first one that does
-    look_again: bool = False  # whether a predictor's second, larger look becomes HIGH, as in the paper; with `indoor-small` it blunts edges (docs/decisions.md)
+    look_again: bool = False  # whether a predictor's second, larger look becomes HIGH, as in the paper, and the result goes along the photo once more
     high_factor: float = 2.0  # the second look, in multiples of the predictor's native size (SDDR, MiDaS: 2)
     alpha: float = (
         0.03  # Eq. 11: usual mean gradient of the predictor's training depth; not given there, see `adaptive_size`
@@ -104,7 +104,10 @@ class Sddr:
             picture = image.resized(*size)
             larger = np.clip(geometry.resize(values, size, ENLARGED_BY), values.min(), values.max())
             values = self.apply(larger, self.second(picture, near_map(values)), picture.rgb)
-        return values
+        if looked is None:
+            return values
+        # Two looks put together are right and blunt (`docs/decisions.md`): what they agree on goes along the photo once more.
+        return self.apply(values, self.second(image, near_map(values)), image.rgb)
 
     def second(
         self, image: Image, depth: DepthMap, effective: tuple[int, int] | None = None
