@@ -57,23 +57,25 @@ fi
 
 if [ "$MODE" = ablations ]; then
   NET=(--set "channels=[32, 48, 72, 96]" --set "size=[96, 128]" --set longest=160 --set validation=16 --set validate_every=0)
+  # Half of what it learns starts from coarse depth: from noise alone so small a network learns to leave its latent out, and then no gate matters.
+  GENERATOR=(--set condition=0.5 --set noised=0.5 --set lr=1e-3 --set warmup=50) STUDENT=(--set lr=3e-4 --set warmup=15)
   BASE_STEPS=${BASE_STEPS:-2000} STEPS=${STEPS:-150}
 else
-  NET=()
+  NET=() GENERATOR=() STUDENT=()
   BASE_STEPS=${BASE_STEPS:-20000} STEPS=${STEPS:-4000}
   "$PYTHON" runs/render.py scenes "$SCENES" --count 6000 --kinds room=0.5 thin=0.2 furnished=0.3
   "$PYTHON" runs/render.py scenes "$HELD_OUT" --held-out --count 64 --kinds room=0.5 thin=0.2 furnished=0.3
   "$PYTHON" runs/render.py scenes "$TEST" --held-out --first 2000 --count 48 --kinds room=0.6 furnished=0.4
 fi
-run onestep onestep --preset "$PRESET" --preset onestep-tiny "${NET[@]}" --set steps="$BASE_STEPS"
-run onestep other-onestep --preset "$PRESET" --preset onestep-tiny "${NET[@]}" --set steps=$((BASE_STEPS / 2)) --set seed=1
+run onestep onestep --preset "$PRESET" --preset onestep-tiny "${NET[@]}" "${GENERATOR[@]}" --set steps="$BASE_STEPS"
+run onestep other-onestep --preset "$PRESET" --preset onestep-tiny "${NET[@]}" "${GENERATOR[@]}" --set steps=$((BASE_STEPS / 2)) --set seed=1
 WEIGHTS=("untrained student=$OUT/onestep")
 # ablation NAME OPTIONS...: three seeds of one setting
 ablation() {
   local name=$1
   shift
   for seed in ${SEEDS:-0 1 2}; do
-    run sharp "$name-$seed" --preset "$PRESET" --preset sharp-tiny "${NET[@]}" --set generator="$OUT/onestep" --set steps="$STEPS" --set seed="$seed" "$@"
+    run sharp "$name-$seed" --preset "$PRESET" --preset sharp-tiny "${NET[@]}" "${STUDENT[@]}" --set generator="$OUT/onestep" --set steps="$STEPS" --set seed="$seed" "$@"
     WEIGHTS+=("$name=$OUT/$name-$seed")
   done
 }
