@@ -225,7 +225,7 @@ def request(photo: str | None, depth: str | None = None, **changes: Any) -> Requ
 
 def run(do: Actions, wanted: Request) -> tuple[list[str], str]:
     async def collect() -> tuple[list[str], str]:
-        said = [pair async for pair in do.run(wanted)]
+        said = [pair async for pair in do.run(wanted, "a")]
         return [text for text, token in said if text], said[-1][1]
 
     return asyncio.run(collect())
@@ -279,7 +279,7 @@ def test_only_uploads_and_samples_are_read(do: Actions, path: str) -> None:
 
 def test_a_stopped_run_gives_its_place_back(do: Actions) -> None:
     async def stop() -> None:
-        steps = do.run(request(str(SAMPLES / "room.jpg")))
+        steps = do.run(request(str(SAMPLES / "room.jpg")), "a")
         await anext(steps)
         await steps.aclose()
         for _ in range(200):
