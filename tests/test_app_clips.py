@@ -212,27 +212,6 @@ def test_one_clip_at_a_time_pictures_meanwhile_and_cancel(do: Actions) -> None:
     asyncio.run(visits())
 
 
-def test_a_stopped_run_says_nothing_more(do: Actions, tmp_path: Path) -> None:
-    """The page tells of the end of a run in the run's own stream: what came before cannot come after it."""
-    photo = Request(str(SAMPLES / "cat.jpg"), None, None, "indoor-small", "none", 1.0, None, None, "")
-
-    async def visit() -> list[str]:
-        heard = []
-        async for said, token in do.run(photo, "mine"):
-            assert not token
-            heard.append(said)
-            do.stop("another visitor's")
-            do.stop("mine")
-        return heard
-
-    assert len(asyncio.run(visit())) == 1
-
-    async def again() -> str:
-        return [token async for _, token in do.run(photo, "mine")][-1]
-
-    assert asyncio.run(again())
-
-
 TAB = """
 import gradio as gr
 from keendepth.app import page_video

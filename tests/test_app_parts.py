@@ -277,6 +277,23 @@ def test_only_uploads_and_samples_are_read(do: Actions, path: str) -> None:
     assert do.bench.gate.inside == 0
 
 
+def test_a_stopped_run_says_nothing_more(do: Actions) -> None:
+    """The page tells of the end of a run in the run's own stream: what came before cannot come after it."""
+    photo = request(str(SAMPLES / "cat.jpg"))
+
+    async def visit() -> list[str]:
+        heard = []
+        async for said, token in do.run(photo, "mine"):
+            assert not token
+            heard.append(said)
+            do.stop("another visitor's")
+            do.stop("mine")
+        return heard
+
+    assert len(asyncio.run(visit())) == 1
+    assert run(do, photo)[1]  # the next one comes to its end
+
+
 def test_a_stopped_run_gives_its_place_back(do: Actions) -> None:
     async def stop() -> None:
         steps = do.run(request(str(SAMPLES / "room.jpg")), "a")

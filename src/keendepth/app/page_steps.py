@@ -113,9 +113,8 @@ def wire_run(
         show_progress_on=shown.status,
         trigger_mode="once",
     )
-    cancel.click(
-        stop, None, None, queue=False, **QUIET
-    )  # `work` says that it stopped: one stream, so nothing said before comes after
+    # `work` itself says that it was stopped: in one stream nothing said before can come after.
+    cancel.click(stop, None, None, queue=False, **QUIET)
     show, cmap = looks
     show.change(told(do.slider), [shown.token, show, cmap], shown.slider, **QUIET)
     cmap.change(told(do.slider), [shown.token, show, cmap], shown.slider, **QUIET)
