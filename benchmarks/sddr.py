@@ -13,7 +13,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from keendepth.evaluation.scoring import align_to
 from keendepth.predictors import Predictor
 from keendepth.refiners import Refiner
 from keendepth.refiners.joint import filled
-from keendepth.refiners.sddr import SHIPPED, Sddr, SddrOptions, look, native_side
+from keendepth.refiners.sddr import SHIPPED, VARIANTS, Sddr, SddrOptions, look, native_side
 
 CLASSIC = ("median", "bilateral", "guided", "poisson")
 FIRST_HELD_OUT = 1_000_000  # training never sees scenes from this number on
@@ -83,14 +82,9 @@ def fusion_ways(
     for name, runs in networks.items():
         found[name] = [one.refine for one in runs]
         if not options.only_networks:
-            found[f"{name}, second look"] = [changed(one, look_again=True).refine for one in runs]
-            found[f"{name}-fast"] = [changed(one, native=1).refine for one in runs]
+            for variant, (changed, _) in VARIANTS.items():
+                found[variant.replace("sddr", name)] = [Sddr(one.network, changed).refine for one in runs]
     return found
-
-
-def changed(refiner: Sddr, **options: object) -> Sddr:
-    """The same network with other options: a second, larger look of the predictor as HIGH (the paper's own input), or a smaller pass."""
-    return Sddr(refiner.network, replace(refiner.options, **options))
 
 
 def judge(depth: DepthMap, truth: DepthMap) -> dict[str, float]:
@@ -226,8 +220,8 @@ def cost(networks: Named, options: argparse.Namespace) -> list[Row]:
         work[way] = partial(refiners.registry.build(way).refine, image, low, predictor)
     for way, runs in networks.items():
         work[f"{way}, one pass of N_r"] = partial(runs[0].refine, image, low)
-        work[f"{way}, with a second look"] = partial(changed(runs[0], look_again=True).refine, image, low, predictor)
-        work[f"{way}-fast"] = partial(changed(runs[0], native=1).refine, image, low)
+        for variant, (changed, _) in VARIANTS.items():
+            work[variant.replace("sddr", way)] = partial(Sddr(runs[0].network, changed).refine, image, low, predictor)
         for s in () if options.quick else (1, 3):
             staged = Sddr(runs[0].network, SddrOptions(windows=s))
             work[f"{way}, S = {s}"] = partial(staged.refine, image, low, predictor)

@@ -38,7 +38,7 @@ class SddrOptions:
         0  # S: rounds of coarse-to-fine windows after the one-stage pass, (s + 1)^2 in round s (SDDR: 0 or 3)
     )
     # A model's depth is refined at this multiple of the model's native size, and the weighted median takes what comes of it to the photo's. The
-    # same figures as at the photo's own size (0) in a quarter of the time, less clean lines: `sddr-fast` has 1 (docs/decisions.md).
+    # same figures as at the photo's own size (0) in a third of the time, less clean lines: `sddr-fast` has 1 (docs/decisions.md).
     native: float = 0.0
     pixels: int = 1_500_000  # of one pass of the network; larger pictures go through in overlapping tiles
     enlarge: float = 8.0  # one pass enlarges at most so much; the network saw 16, and is better at 8
@@ -64,7 +64,8 @@ class Sddr:
         """Depth at the image's size, of the same kind and scale; unknown pixels stay unknown, sky stays sky.
 
         A small map is enlarged in passes of no more than `options.enlarge` each. With a `predictor` and `options.look_again` the first pass
-        also sees its depth at `options.high_factor` times the native size (SDDR section 2); else the photo alone.
+        also sees its depth at `options.high_factor` times the native size (SDDR section 2), and what comes of it goes along the photo once
+        more; else the photo alone.
         FileNotFoundError or ValueError where the network cannot be loaded.
         """
         whole = Nearness.of(depth.resized(*image.size))
@@ -84,8 +85,10 @@ class Sddr:
 
     def smaller(self, image: Image, depth: DepthMap) -> Image | None:
         """The photo at the size that the network's pass has by `options.native`; None where it is the photo's own."""
-        native = None if self.options.look_again or depth.refinement or not depth.source else depth.source.native_size
-        shrink = self.options.native * math.sqrt(math.prod(native) / math.prod(image.size)) if native else 0.0
+        native = depth.source.native_size if depth.source and not depth.refinement else None
+        if native is None or self.options.look_again:
+            return None
+        shrink = self.options.native * math.sqrt(math.prod(native) / math.prod(image.size))
         return image.resized(*(max(1, round(side * shrink)) for side in image.size)) if 0 < shrink < 1 else None
 
     def _one_stage(
@@ -247,10 +250,10 @@ def _network(path: str | Path, sha256: str) -> Network:
 
 
 register_shipped(WEIGHTS, "sddr*.json", Sddr)  # "sddr" is sddr-small
-VARIANTS = {  # name -> options and what they are good for: the same weights, used otherwise on a model's own depth; on files the same as "sddr"
+VARIANTS = {  # name -> options and what they are good for: the same weights, used otherwise on a model's own depth; on any other the same as "sddr"
     "sddr-fast": (
         SddrOptions(native=1),
-        "sddr at the size that the model sees, then the median: a quarter of its time, lines a little less clean",
+        "sddr at the size that the model sees, then the median: a third of its time, lines a little less clean",
     ),
     "sddr-twice": (
         SddrOptions(look_again=True),
