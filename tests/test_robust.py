@@ -21,6 +21,7 @@ from keendepth.core.types import Image  # noqa: E402
 from keendepth.nn import checkpoint  # noqa: E402
 from keendepth.nn.exposure import DARKEST, FLATTEST, EvenExposure, luminance  # noqa: E402
 from keendepth.nn.mobile_depth import Folded, load_onnx  # noqa: E402
+from keendepth.nn.quiet import QuietNoise  # noqa: E402
 from keendepth.nn.tracing import parity  # noqa: E402
 from keendepth.predictors import WEIGHTS, registry  # noqa: E402
 from keendepth.predictors.onnx import OnnxPredictor  # noqa: E402
@@ -173,14 +174,41 @@ def test_exposure_is_evened_where_it_is_unusual_and_nowhere_else() -> None:
     assert even(black).std() < 1e-4
 
 
-def test_a_network_that_evens_exposure_ships_and_comes_back(tmp_path: Path) -> None:
-    recipe = RobustRecipe(RobustTraining(size=(64, 64), even=True))
+def test_noise_is_taken_out_where_it_is_strong_and_nothing_else_is_touched() -> None:
+    rng = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
+    plain = (0.5 + 0.3 * torch.sin(x / 15) * (y > 30)).expand(1, 3, -1, -1).contiguous()
+    noise = torch.randn(plain.shape, generator=rng)
+    faint, strong = plain + 0.02 * noise, plain + 0.2 * noise
+    quiet = QuietNoise()
+    together = quiet(torch.cat([plain, faint, strong]))
+    assert torch.equal(together[0:1], plain)
+    assert torch.equal(together[1:2], faint)  # photographs have as much
+    assert torch.equal(together[2:3], quiet(strong))
+    assert (together[2:3] - plain).square().mean() < 0.15 * (strong - plain).square().mean()
+    edge = together[2, :, 34, :].mean() - together[2, :, 27, :].mean()
+    assert edge == pytest.approx(float(plain[0, :, 34].mean() - plain[0, :, 27].mean()), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("light", "noise", "kinds"),
+    [(True, False, [EvenExposure]), (False, True, [QuietNoise]), (True, True, [EvenExposure, QuietNoise])],
+)
+def test_what_comes_before_a_network_ships_and_comes_back(
+    tmp_path: Path, light: bool, noise: bool, kinds: list[type]
+) -> None:
+    recipe = RobustRecipe(RobustTraining(size=(64, 64), even=light, quiet=noise))
     recipe.export(tmp_path / "model.onnx")
-    dark = 0.05 * torch.rand(1, 3, 64, 64)
+    rng = torch.Generator().manual_seed(1)
+    spoilt = (0.05 if light else 1) * torch.rand(1, 3, 64, 64, generator=rng)
     again = load_onnx(tmp_path / "model.onnx").eval()
-    assert parity(again, tmp_path / "model.onnx", [dark]) < 1e-4
-    assert not torch.allclose(again(dark), recipe.teacher.network(dark), rtol=0.01)
-    assert "evens" in json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["notes"]
+    assert [type(layer) for layer in again.before] == kinds
+    assert parity(again, tmp_path / "model.onnx", [spoilt]) < 1e-4
+    assert not torch.allclose(again(spoilt), recipe.teacher.network(spoilt), rtol=0.01)
+    notes = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["notes"]
+    assert ("evens" in notes, "takes out" in notes) == (light, noise)
+    further = RobustRecipe(RobustTraining(model=str(tmp_path / "model.onnx"), size=(64, 64)))
+    assert [type(layer) for layer in further.student.network.before] == kinds
 
 
 def test_what_ships_lies_between_the_first_and_the_last_weights() -> None:

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from keendepth.nn.blocks import Convolution, doubled
+from keendepth.nn.exposure import EvenExposure
+from keendepth.nn.quiet import QuietNoise
 
 CHANNELS = (16, 32, 64, 96)  # of the encoder at 1/2, 1/4, 1/8 and 1/16 of the size: 0.37 million parameters
 MEAN, SPREAD = 0.45, 0.225  # of a picture's values in 0..1 (monodepth2)
@@ -18,11 +20,18 @@ MEAN, SPREAD = 0.45, 0.225  # of a picture's values in 0..1 (monodepth2)
 class DepthNet(nn.Module):
     """RGB to depth between `d_min` and `d_max` metres (or units), after monodepth2's decoder; layers and widths are ours.
 
-    `scales`: how many sizes depth is given at, each half of the one before. Sides must be multiples of `stride`.
+    `scales`: how many sizes depth is given at, each half of the one before. Sides must be multiples of `stride`. `even` and `quiet` bring
+    light and noise of unusual pictures to what is usual before anything else (`nn.exposure`, `nn.quiet`).
     """
 
     def __init__(
-        self, channels: tuple[int, ...] = CHANNELS, d_min: float = 1.0, d_max: float = 80.0, scales: int = 3
+        self,
+        channels: tuple[int, ...] = CHANNELS,
+        d_min: float = 1.0,
+        d_max: float = 80.0,
+        scales: int = 3,
+        even: bool = False,
+        quiet: bool = False,
     ) -> None:
         super().__init__()
         if not 0 < d_min < d_max or not 1 <= scales <= len(channels):
@@ -31,6 +40,7 @@ class DepthNet(nn.Module):
             )
         self.d_min, self.d_max, self.scales = d_min, d_max, scales
         self.stride = 2 ** len(channels)
+        self.before = nn.Sequential(*([EvenExposure()] * even), *([QuietNoise()] * quiet))
         self.encoder = nn.ModuleList(_stage(before, after) for before, after in itertools.pairwise((3, *channels)))
         widths = (channels[0], *channels)  # of the decoder, from full size down to the encoder's last map
         self.narrow = nn.ModuleList(Convolution(below, own, normed=True) for own, below in itertools.pairwise(widths))
@@ -64,7 +74,7 @@ class DepthNet(nn.Module):
 
     def features(self, rgb: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The encoder's maps at 1/2, 1/4, 1/8 ... of the size; rgb in 0..1."""
-        y = (rgb - MEAN) / SPREAD
+        y = (self.before(rgb) - MEAN) / SPREAD
         maps = []
         for stage in self.encoder:
             y = stage(y)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from keendepth.nn.exposure import EvenExposure
 from keendepth.nn.fastdepth import DECODER_CHANNELS, ENCODER_CHANNELS, FastDepth
+from keendepth.nn.quiet import QuietNoise
 
 BIAS = 0.1  # unit of the biases: what they are in the shipped network, on average
 
@@ -31,15 +32,17 @@ class MobileDepth(nn.Module):
         network = FastDepth(encoder_channels, decoder_channels)
         _fold_all(network)
         self.network = network
-        self.exposure: nn.Module = nn.Identity()
+        self.before = nn.Sequential()
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Depth in metres, >= 0, from rgb in 0..1; h and w multiples of 32, else ValueError; NaN spreads."""
-        return self.network(self.exposure(rgb))
+        return self.network(self.before(rgb))
 
-    def evened(self) -> MobileDepth:
-        """This network, from now on with `EvenExposure` before its first layer."""
-        self.exposure = EvenExposure()
+    def evened(self, light: bool = True, noise: bool = True) -> MobileDepth:
+        """This network, from now on with `EvenExposure` and then `QuietNoise` before its first layer; what is there stays."""
+        wanted = {EvenExposure: light, QuietNoise: noise}
+        there = {type(layer) for layer in self.before}
+        self.before = nn.Sequential(*(kind() for kind, asked in wanted.items() if asked or kind in there))
         return self
 
     def with_features(
@@ -60,7 +63,7 @@ class MobileDepth(nn.Module):
         for child in network.modules():
             if isinstance(child, nn.Sequential) and isinstance(child[0], Folded):
                 child[0] = child[0].unfolded()
-        return nn.Sequential(self.exposure, network) if isinstance(self.exposure, EvenExposure) else network
+        return nn.Sequential(*self.before, network) if len(self.before) else network
 
 
 class Folded(nn.Module):
@@ -111,8 +114,8 @@ class Folded(nn.Module):
 def load_onnx(path: str | Path) -> MobileDepth:
     """The network of an ONNX file that `export.export_onnx` made of FastDepth or of a MobileDepth; in training mode, on the CPU.
 
-    Convolutions are taken in the order of the graph, strictly; a power in it says that it evens exposure. ModuleNotFoundError without
-    the package onnx, FileNotFoundError, ValueError for a file of another network.
+    Convolutions are taken in the order of the graph, strictly; a power in it says that it evens exposure, a mean that it quietens noise.
+    ModuleNotFoundError without the package onnx, FileNotFoundError, ValueError for a file of another network.
     """
     import onnx
 
@@ -130,7 +133,8 @@ def load_onnx(path: str | Path) -> MobileDepth:
         )
     for layer, (weight, bias) in zip(layers, made, strict=True):
         layer.hold(torch.tensor(weight), torch.tensor(bias))
-    return network.evened() if any(node.op_type == "Pow" for node in graph.node) else network
+    kinds = {node.op_type for node in graph.node}
+    return network.evened("Pow" in kinds, "AveragePool" in kinds)
 
 
 def _fold_all(module: nn.Module) -> None:

@@ -43,6 +43,8 @@ class RobustTraining:
     """What is made robust: the name of a shipped network of FastDepth's family, or its .onnx file with the card beside it."""
     even: bool = False
     """Whether the student first evens exposure and contrast (`nn.exposure`); the teacher never does."""
+    quiet: bool = False
+    """Whether the student then takes out fine noise that is stronger than photographs have (`nn.quiet`); the teacher never does."""
     mix: float = 1.0
     """Share of the fine-tuned weights in what ships, beside the weights that training began with (WiSE-FT: 0.5); between the two
     lies less harm to clean pictures."""
@@ -147,8 +149,7 @@ class RobustRecipe:
         self.expert: Teacher | None = None
         self.student = Student(network, options.block, self._heads(network))
         self.teacher = Student(copy.deepcopy(network), options.block, None).eval().requires_grad_(False)
-        if options.even:
-            network.evened()
+        network.evened(options.even, options.quiet)
         self.chances = chances(options.operations)
 
     def _heads(self, network: MobileDepth) -> GraphDistillation | None:
@@ -260,11 +261,12 @@ def _parts(options: RobustTraining) -> str:
         if options.even
         else ""
     )
+    quiet = " It takes out fine noise that is stronger than nine photographs of ten have." if options.quiet else ""
     mix = (
         "" if options.mix == 1 else f" Its weights are {options.mix:g} of the trained ones, the rest of the first ones."
     )
     truth = f" Exact depth of rendered pictures taught it too (weight {options.truth:g})." if options.truth > 0 else ""
-    return even + mix + truth
+    return even + quiet + mix + truth
 
 
 def mixed(before: MobileDepth, after: MobileDepth, share: float) -> MobileDepth:

@@ -46,6 +46,10 @@ class ScentOptions:
     """Farthest depth in metres (monodepth2: 100)."""
     scales: int = 3
     """Sizes that depth is learned at (monodepth2: 4)."""
+    even: bool = False
+    """Whether the network first evens exposure and contrast of unusual pictures (`nn.exposure`; ours)."""
+    quiet: bool = False
+    """Whether it then takes out fine noise that is stronger than photographs have (`nn.quiet`; ours)."""
     poses: Literal["known", "net", "warmup"] = "known"
     """Where motion comes from: the data; a network (monodepth2); or the data first, while the network learns it, then the network."""
     warmup_share: float = 0.3
@@ -68,6 +72,8 @@ class ScentOptions:
     """Weight of the losses of the texture-perturbed twin, whose supervision stays clean; 0 leaves it out."""
     twin_from: float = 0.0
     """Share of the run after which the twin joins."""
+    twin_photometric: bool = True
+    """Whether the twin's depth must explain the frames, too; without, the clean depth alone teaches it: for a `twin_from` at which there is one (ours)."""
     twin_share: float = 0.0
     """Share of pictures that depth sees as their twin alone, at no cost in time; the frames it must explain stay clean (ours)."""
     twin_operations: tuple[str, ...] = ("illumination", "suppression", "foreign", "missing")
@@ -134,7 +140,7 @@ class ScentRecipe:
     def __init__(self, options: ScentOptions) -> None:
         self.options = options
         self.rules = Rules(options.smooth, options.auto_mask, options.inside)
-        depth = DepthNet(options.channels, options.d_min, options.d_max, options.scales)
+        depth = DepthNet(options.channels, options.d_min, options.d_max, options.scales, options.even, options.quiet)
         self.student = Trainee(depth, options.poses != "known", graph_of(options))
         self.teaching = Teaching(options)
 
@@ -186,8 +192,10 @@ class ScentRecipe:
         """The texture-perturbed twin: its depth explains the clean frames, along a motion that does not learn from it."""
         options, depth = self.options, self.student.depth
         twin: Seen = self.student(self.teaching.perturbed(batch["seen"][:, 1], context.rng), options.stage)
-        again = target.detached().losses(twin.sigmas, depth, context.rng)
-        losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
+        losses: dict[str, Tensor] = {}
+        if options.twin_photometric:
+            again = target.detached().losses(twin.sigmas, depth, context.rng)
+            losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
         pairs = zip(twin.sigmas, seen.sigmas, strict=True)
         apart = [(depth.depth(a).log() - depth.depth(b.detach()).log()).abs().mean() for a, b in pairs]
         losses["consistency"] = options.consistency * self._ramp(context) * torch.stack(apart).mean()
