@@ -27,10 +27,13 @@ from keendepth.predictors import WEIGHTS, registry  # noqa: E402
 from keendepth.predictors.onnx import OnnxPredictor  # noqa: E402
 from keendepth.training import recipes, runs  # noqa: E402
 from keendepth.training.config import FitOptions  # noqa: E402
+from keendepth.training.methods import train as train_run  # noqa: E402
 from keendepth.training.methods import trained  # noqa: E402
 from keendepth.training.recipe import StepContext  # noqa: E402
 from keendepth.training.robust import RobustRecipe, RobustTraining, mixed, model_file, overlap  # noqa: E402
+from keendepth.training.runs import Run  # noqa: E402
 from keendepth.training.twins import TwinOptions, Whole, cut  # noqa: E402
+from made_film import write_film  # noqa: E402
 
 SHIPPED = WEIGHTS / "indoor-small.onnx"
 SMALL = RobustTraining(size=(64, 64))
@@ -87,7 +90,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found fog"):
         RobustTraining(operations=("fog",))
     with pytest.raises(ValueError, match="multiples of 32"):
-        RobustTraining(size=(100, 96))
+        RobustRecipe(RobustTraining(size=(100, 96)))
 
 
 def test_losses_are_nothing_for_the_untrained_student_on_clean_pictures() -> None:
@@ -147,6 +150,28 @@ def test_distil_robust_trains_exports_and_is_read_back(photos: Path, tmp_path: P
     ours, before = OnnxPredictor(model).predict(picture), registry.build("indoor-small").predict(picture)
     assert ours.kind is before.kind
     assert 0 < float(np.abs(ours.values - before.values).max()) < 2
+
+
+def test_a_network_from_film_is_made_robust(photos: Path, tmp_path: Path) -> None:
+    """Its map of the encoder, its size and its metres are known from its run."""
+    film = tmp_path / "film"
+    sets = ["size=[32, 64]", "channels=[8, 8, 16, 16]", "steps=1", "device=cpu", "threads=1", "validation=2"]
+    train_run(Run(film, "scent", (str(write_film(tmp_path / "frames")),)), ["scent-tiny", "smoke"], sets)
+    model = film / "model.onnx"
+    recipe = RobustRecipe(RobustTraining(model=str(model), even=True, quiet=True))
+    assert recipe.size == (32, 64)
+    method = recipes.build("robust")
+    plan = method.plan(RobustTraining(model=str(model)), FitOptions(batch_size=2), [photos])
+    losses = recipe.losses(plan.batches.batch(0), context())
+    sum(losses.values()).backward()
+    assert set(losses) == {"consistency", "clean", "matching", "graph"}
+    recipe.export(tmp_path / "robust.onnx")
+    picture = Image(np.random.default_rng(1).integers(90, 160, (32, 64, 3), dtype=np.uint8))
+    before, after = (OnnxPredictor(path).predict(picture).values for path in (model, tmp_path / "robust.onnx"))
+    assert parity(recipe.student.network.plain(), tmp_path / "robust.onnx", [torch.rand(1, 3, 32, 64)]) < 1e-4
+    assert after.mean() == pytest.approx(before.mean(), rel=0.5)  # the same unit, in other contrast
+    with pytest.raises(ValueError, match="multiples of 16"):
+        RobustRecipe(RobustTraining(model=str(model), size=(40, 64)))
 
 
 def test_an_exported_graph_holds_the_network_alone(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def test_motions_lead_from_the_middle_frame_to_both_others() -> None:
     [
         ({}, {"photometric", "smooth"}),
         ({"poses": "net", "velocity": 0.02}, {"photometric", "smooth", "velocity"}),
+        ({"poses": "net", "align_from": 0.0}, {"photometric", "smooth", "pose"}),
         ({"poses": "warmup"}, {"photometric", "smooth", "pose"}),
         ({"geometry": 0.2}, {"photometric", "smooth", "geometry"}),
         ({"twin": 0.5}, {"photometric", "smooth", "twin_photometric", "twin_smooth", "consistency"}),
@@ -166,6 +167,18 @@ def test_after_the_warm_up_the_network_gives_the_motion() -> None:
     recipe = ScentRecipe(replace(SMALL, poses="warmup", warmup_share=0.3))
     assert "pose" in recipe.losses(batch(), context(step=2))
     assert "pose" not in recipe.losses(batch(), context(step=3))
+
+
+def test_aligned_motion_has_the_datas_length_where_speed_is_known() -> None:
+    recipe = ScentRecipe(replace(SMALL, poses="net", velocity=0.02, align_from=0.5))
+    data = batch()
+    seen = recipe.student(data["seen"][:, 1], 2, data["seen"])
+    motion, losses = recipe._motion(seen, data, context(step=5))
+    lengths, known = (m[:, :, :3, 3].norm(dim=2) for m in (motion, data["motion"].transpose(0, 1)))
+    torch.testing.assert_close(lengths, known)
+    assert not motion.requires_grad
+    assert set(losses) == {"velocity", "pose"}
+    assert set(recipe._motion(seen, data, context(step=4))[1]) == {"velocity"}
 
 
 def test_the_twins_supervision_is_clean() -> None:

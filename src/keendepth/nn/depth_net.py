@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from keendepth.nn.blocks import Convolution, doubled
-from keendepth.nn.exposure import EvenExposure
-from keendepth.nn.quiet import QuietNoise
+from keendepth.nn.exposure import layers_before
 
 CHANNELS = (16, 32, 64, 96)  # of the encoder at 1/2, 1/4, 1/8 and 1/16 of the size: 0.37 million parameters
 MEAN, SPREAD = 0.45, 0.225  # of a picture's values in 0..1 (monodepth2)
@@ -40,7 +39,7 @@ class DepthNet(nn.Module):
             )
         self.d_min, self.d_max, self.scales = d_min, d_max, scales
         self.stride = 2 ** len(channels)
-        self.before = nn.Sequential(*([EvenExposure()] * even), *([QuietNoise()] * quiet))
+        self.before = layers_before(even, quiet)
         self.encoder = nn.ModuleList(_stage(before, after) for before, after in itertools.pairwise((3, *channels)))
         widths = (channels[0], *channels)  # of the decoder, from full size down to the encoder's last map
         self.narrow = nn.ModuleList(Convolution(below, own, normed=True) for own, below in itertools.pairwise(widths))

@@ -1,10 +1,14 @@
-"""Light and contrast of a picture brought to where photographs usually are: the first layer of a robust network."""
+"""Light and contrast of a picture brought to where photographs usually are: with `nn.quiet`, the first layers of a robust network."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from keendepth.nn.quiet import QuietNoise
 
 LUMA = (0.299, 0.587, 0.114)
 # Where 80 % of unlabelled photographs lie (10th and 90th percentile of the mean luminance, 10th of its deviation): ours.
@@ -29,6 +33,13 @@ class EvenExposure(nn.Module):
         deviation = (light - mean).square().mean((1, 2, 3), keepdim=True).sqrt()
         stretched = ((rgb - mean) * (FLATTEST / deviation.clamp(min=LEAST)) + mean).clamp(0, 1)
         return torch.where(deviation < FLATTEST, stretched, rgb)
+
+
+def layers_before(light: bool, noise: bool, there: Iterable[nn.Module] = ()) -> nn.Sequential:
+    """`EvenExposure` and `QuietNoise`, as far as they are asked for or among `there`: light first, as it raises the noise of the dark."""
+    kinds = {type(layer) for layer in there}
+    asked = {EvenExposure: light, QuietNoise: noise}
+    return nn.Sequential(*(kind() for kind, wanted in asked.items() if wanted or kind in kinds))
 
 
 def luminance(rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:

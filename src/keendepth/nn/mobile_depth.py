@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from keendepth.nn.exposure import EvenExposure
+from keendepth.nn.exposure import layers_before
 from keendepth.nn.fastdepth import DECODER_CHANNELS, ENCODER_CHANNELS, FastDepth
-from keendepth.nn.quiet import QuietNoise
 
 BIAS = 0.1  # unit of the biases: what they are in the shipped network, on average
 
@@ -22,6 +21,8 @@ class MobileDepth(nn.Module):
     A convolution's weight is size * exp(gain) * direction, per output channel, with a fixed size: folding left channels that differ a
     hundredfold, and an optimiser of one step size for all would break the small ones.
     """
+
+    usual = 10  # number of the encoder block whose map learns from a teacher where nothing is said
 
     def __init__(
         self,
@@ -38,15 +39,12 @@ class MobileDepth(nn.Module):
         """Depth in metres, >= 0, from rgb in 0..1; h and w multiples of 32, else ValueError; NaN spreads."""
         return self.network(self.before(rgb))
 
-    def evened(self, light: bool = True, noise: bool = True) -> MobileDepth:
-        """This network, from now on with `EvenExposure` and then `QuietNoise` before its first layer; what is there stays."""
-        wanted = {EvenExposure: light, QuietNoise: noise}
-        there = {type(layer) for layer in self.before}
-        self.before = nn.Sequential(*(kind() for kind, asked in wanted.items() if asked or kind in there))
-        return self
+    def even(self, light: bool, noise: bool) -> None:
+        """From now on even light or take out noise before the first layer, too (`nn.exposure`); what is done so far stays."""
+        self.before = layers_before(light, noise, self.before)
 
     def with_features(
-        self, rgb: Float[Tensor, "b 3 h w"], block: int = 10
+        self, rgb: Float[Tensor, "b 3 h w"], block: int = usual
     ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b c h2 w2"]]:
         """Depth, and what encoder block `block` (0..12) gives: at 1/16 of the size from 4 to 10, at 1/32 from 11 on."""
         kept: list[Tensor] = []
@@ -134,7 +132,8 @@ def load_onnx(path: str | Path) -> MobileDepth:
     for layer, (weight, bias) in zip(layers, made, strict=True):
         layer.hold(torch.tensor(weight), torch.tensor(bias))
     kinds = {node.op_type for node in graph.node}
-    return network.evened("Pow" in kinds, "AveragePool" in kinds)
+    network.even("Pow" in kinds, "AveragePool" in kinds)
+    return network
 
 
 def _fold_all(module: nn.Module) -> None:

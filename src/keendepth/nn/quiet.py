@@ -1,4 +1,4 @@
-"""Noise of a picture taken out as far as its strength asks: with `nn.exposure`, what comes before a robust network."""
+"""Fine noise of a picture taken out where it is stronger than photographs have it: with `nn.exposure`, the first layers of a robust network."""
 
 from __future__ import annotations
 

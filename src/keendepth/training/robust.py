@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,6 @@ from keendepth.data import corruptions
 from keendepth.export import export_onnx
 from keendepth.losses.affine import gradient_matching
 from keendepth.losses.graph import GraphDistillation, GraphOptions
-from keendepth.nn.mobile_depth import MobileDepth, load_onnx
 from keendepth.nn.retinex import OPERATIONS, ROBUST, Perturbation, perturb
 from keendepth.nn.teachers import Teacher, load_teacher
 from keendepth.predictors import WEIGHTS
@@ -27,9 +26,11 @@ from keendepth.training import register
 from keendepth.training.config import FitOptions
 from keendepth.training.precision import DTYPES
 from keendepth.training.recipe import Batch, Plan, StepContext
+from keendepth.training.students import FilmDepth, MobileDepth, load_student
 from keendepth.training.twins import TwinOptions, Twins, find, held_out
 
 NAME = "robust"
+Network = TypeVar("Network", MobileDepth, FilmDepth)
 FLOOR = 0.1  # metres added before the logarithm: the network may say 0
 CHANCE = 11  # seed of the twins that validation sees
 LEVELS = 255
@@ -40,7 +41,8 @@ class RobustTraining:
     """Options of the recipe; all defaults are ours."""
 
     model: str = "indoor-small"
-    """What is made robust: the name of a shipped network of FastDepth's family, or its .onnx file with the card beside it."""
+    """What is made robust: the name of a shipped network of FastDepth's family, its .onnx file with the card beside it, or the model.onnx
+    of a run of `train scent`."""
     even: bool = False
     """Whether the student first evens exposure and contrast (`nn.exposure`); the teacher never does."""
     quiet: bool = False
@@ -64,8 +66,9 @@ class RobustTraining:
     """What is learned from them: each place by itself, the graph of their relations, or that of another picture (control)."""
     teacher: str = ""
     """Whose features: see `nn.teachers`; empty: those of the network itself before training."""
-    block: int = 10
-    """Encoder block (0 to 12) that learns: 4 to 10 are at 1/16 of the size."""
+    block: int = -1
+    """Encoder block that learns from the teacher (FastDepth: 0 to 12, of which 4 to 10 are at 1/16 of the size; a network of film: 0 to 3);
+    -1: 10, or 2."""
     truth: float = 0.0
     """Weight of the same error against exact depth, for rendered pictures; 0: the teacher alone says what is right."""
     adversarial: float = 0.0
@@ -76,8 +79,8 @@ class RobustTraining:
     """Share of pictures that are photos, where there are rendered ones too."""
     least: float = 0.6
     """A crop has between this share and all of the largest window of the network's shape."""
-    size: tuple[int, int] = (224, 224)
-    """(height, width) that the network sees, multiples of 32."""
+    size: tuple[int, int] = (0, 0)
+    """(height, width) that the network sees, multiples of its stride; (0, 0): its own."""
     validation: int = 32
     """Held-out rendered pictures that are validated on."""
 
@@ -87,8 +90,6 @@ class RobustTraining:
             raise ValueError(f"{NAME}.operations: expected some of {', '.join(OPERATIONS)}, found {', '.join(unknown)}")
         if not 0 <= self.mix <= 1:
             raise ValueError(f"{NAME}.mix must be within 0 and 1, found {self.mix:g}")
-        if any(side % 32 for side in self.size):
-            raise ValueError(f"{NAME}.size must be multiples of 32, found {self.size[0]} x {self.size[1]}")
 
 
 @register(
@@ -110,7 +111,7 @@ class RobustMethod:
         """From folders of photos and caches of rendered scenes; ValueError where there is nothing to learn from."""
         recipe = RobustRecipe(options, fit.amp)
         rule = recipe.source.input
-        made = TwinOptions(options.size, rule.pixel_aspect, rule.focal, options.least, options.photo_share)
+        made = TwinOptions(recipe.size, rule.pixel_aspect, rule.focal, options.least, options.photo_share)
         learned, judged = find(data, made)
         facts = {
             "photos": len(learned.photos), "rendered scenes": len(learned.scenes), "held-out scenes": len(judged.scenes),
@@ -130,7 +131,7 @@ class Answer(NamedTuple):
 class Student(nn.Module):
     """The network, which ships, and the heads of distillation, which do not."""
 
-    def __init__(self, network: MobileDepth, block: int, graph: GraphDistillation | None) -> None:
+    def __init__(self, network: MobileDepth | FilmDepth, block: int, graph: GraphDistillation | None) -> None:
         super().__init__()
         self.network, self.block, self.graph = network, block, graph
 
@@ -145,20 +146,22 @@ class RobustRecipe:
         self.options, self.amp = options, amp
         path = model_file(options.model)
         self.source = ModelCard.read(path.with_suffix(".json"))
-        network = load_onnx(path)
+        network = load_student(path)
+        self.size = size_for(options.size, self.source)
+        self.block = network.usual if options.block < 0 else options.block
         self.expert: Teacher | None = None
-        self.student = Student(network, options.block, self._heads(network))
-        self.teacher = Student(copy.deepcopy(network), options.block, None).eval().requires_grad_(False)
-        network.evened(options.even, options.quiet)
+        self.student = Student(network, self.block, self._heads(network))
+        self.teacher = Student(copy.deepcopy(network), self.block, None).eval().requires_grad_(False)
+        network.even(options.even, options.quiet)
         self.chances = chances(options.operations)
 
-    def _heads(self, network: MobileDepth) -> GraphDistillation | None:
+    def _heads(self, network: MobileDepth | FilmDepth) -> GraphDistillation | None:
         """The learned heads, for maps as large as the network's are for training pictures."""
         options = self.options
         if options.graph <= 0:
             return None
         with torch.no_grad():
-            _, c, h, w = network.with_features(torch.zeros(1, 3, *options.size), options.block)[1].shape
+            _, c, h, w = network.with_features(torch.zeros(1, 3, *self.size), self.block)[1].shape
         if options.teacher:
             self.expert = load_teacher(options.teacher)
         heads = GraphOptions(feature=options.distil == "feature", shuffled=options.distil == "shuffled")
@@ -177,12 +180,12 @@ class RobustRecipe:
         stays = torch.rand(len(rgb), generator=rng).to(rgb.device) < options.clean_share
         with torch.no_grad():
             answer = self._asked(rgb, context.device)
-            target = logarithm(thinned(answer.depth.float()))
+            target = logarithm(self._thinned(answer.depth.float()))
             twin = torch.where(stays[:, None, None, None], rgb, perturb(rgb, rng, self.chances))
         if options.adversarial > 0:
             twin = self._adversarial(twin, target, stays, rng)
         seen = self.student(twin)
-        found = logarithm(thinned(seen.depth))
+        found = logarithm(self._thinned(seen.depth))
         losses: dict[str, Tensor] = {}
         error = (found - target).abs().flatten(1).mean(1)
         losses["consistency"] = options.consistency * _mean_of(error, ~stays)
@@ -191,7 +194,7 @@ class RobustRecipe:
             everywhere = torch.ones_like(found, dtype=torch.bool)
             losses["matching"] = options.matching * gradient_matching(found, target, everywhere)
         if options.truth > 0:
-            exact = thinned(batch["truth"])
+            exact = self._thinned(batch["truth"])
             known = torch.isfinite(exact)
             wrong = torch.where(known, (found - logarithm(exact)).abs(), 0.0)
             losses["truth"] = options.truth * wrong.sum() / known.sum().clamp(min=1)
@@ -199,6 +202,11 @@ class RobustRecipe:
             known_by = self.expert.features(rgb) if self.expert else answer.features
             losses["graph"] = options.graph * self.student.graph(seen.features, known_by)[0]
         return losses
+
+    def _thinned(self, depth: Float[Tensor, "b 1 _h _w"]) -> Float[Tensor, "b 1 _h2 _w2"]:
+        """One value for each that the network gives: FastDepth repeats its own on 2 x 2 pixels."""
+        every = self.source.output.repeat
+        return depth[..., ::every, ::every]
 
     def _asked(self, rgb: Tensor, device: torch.device) -> Answer:
         """What the teacher makes of clean pictures."""
@@ -216,7 +224,7 @@ class RobustRecipe:
             return twin
         step = options.adversarial / LEVELS * torch.rand((len(where), 1, 1, 1), generator=rng).to(twin.device)
         given = twin[where].requires_grad_(True)
-        error = (logarithm(thinned(self.student(given).depth)) - target[where]).abs().mean()
+        error = (logarithm(self._thinned(self.student(given).depth)) - target[where]).abs().mean()
         (slope,) = torch.autograd.grad(error, given)
         return twin.index_put((where,), (given + step * slope.sign()).clamp(0, 1).detach())
 
@@ -224,11 +232,11 @@ class RobustRecipe:
         """AbsRel of twins against the truth of rendered scenes, of clean pictures, and how far clean answers moved from the teacher's."""
         rgb = batch["rgb"]
         twin = perturb(rgb, torch.Generator().manual_seed(CHANCE), self.chances)
-        clean, spoilt = (thinned(self.student(x).depth) for x in (rgb, twin))
-        before = thinned(self.teacher(rgb).depth)
-        truth = thinned(batch["truth"])
+        clean, spoilt = (self._thinned(self.student(x).depth) for x in (rgb, twin))
+        before = self._thinned(self.teacher(rgb).depth)
+        truth = self._thinned(batch["truth"])
         return {
-            "twin_abs_rel": _abs_rel(spoilt, truth), "twin_before": _abs_rel(thinned(self.teacher(twin).depth), truth),
+            "twin_abs_rel": _abs_rel(spoilt, truth), "twin_before": _abs_rel(self._thinned(self.teacher(twin).depth), truth),
             "clean_abs_rel": _abs_rel(clean, truth), "clean_before": _abs_rel(before, truth),
             "moved": float((clean - before).abs().div(before + FLOOR).mean()),
         }  # fmt: skip
@@ -236,7 +244,7 @@ class RobustRecipe:
     def export(self, path: Path) -> dict[str, Any]:
         """ONNX of the plain network with any batch and size, and its card: that of the model it began from, and what changed."""
         network = mixed(self.teacher.network, self.student.network, self.options.mix)
-        worst = export_onnx(network.plain(), path, self.options.size)
+        worst = export_onnx(network.plain(), path, self.size)
         content = self.source.to_dict() | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         content |= card_changes(self.source, self.options)
         path.with_suffix(".json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -248,7 +256,7 @@ def card_changes(source: ModelCard, options: RobustTraining) -> dict[str, Any]:
     overlapping = overlap(options.operations)
     return {
         "summary": f"{source.card.summary}; fine-tuned to bear night, fog, noise and blur",
-        "trained_on": f"{source.card.trained_on}; then photos without depth and rendered rooms, perturbed, with its own clean answers as labels",
+        "trained_on": f"{source.card.trained_on}; then photos without depth and rendered scenes, perturbed, with its own clean answers as labels",
         "notes": f"Robust fine-tuning of {source.card.name}: {', '.join(options.operations)}; operations shared with the "
         f"corruptions that test: {', '.join(overlapping) or 'none'}.{_parts(options)} Before it: {source.notes}",
     }
@@ -269,7 +277,7 @@ def _parts(options: RobustTraining) -> str:
     return even + quiet + mix + truth
 
 
-def mixed(before: MobileDepth, after: MobileDepth, share: float) -> MobileDepth:
+def mixed(before: Network, after: Network, share: float) -> Network:
     """`after` with each weight the mean of both, `share` of its own (WiSE-FT, Wortsman et al., CVPR 2022); itself for a share of 1."""
     if share == 1:
         return after
@@ -301,9 +309,15 @@ def chances(operations: Sequence[str]) -> Perturbation:
     return replace(ROBUST, **off)
 
 
-def thinned(depth: Float[Tensor, "b 1 _h _w"]) -> Float[Tensor, "b 1 _h2 _w2"]:
-    """Every second pixel: the network gives one value per 2 x 2."""
-    return depth[..., ::2, ::2]
+def size_for(asked: tuple[int, int], source: ModelCard) -> tuple[int, int]:
+    """The size of training pictures. ValueError where the network has no such size."""
+    native, stride = source.card.native_size, max(source.input.stride, 1)
+    size = asked if any(asked) or native is None else native
+    if min(size) < 1 or size[0] % stride or size[1] % stride:
+        raise ValueError(
+            f"{NAME}.size: expected multiples of {stride}, as {source.card.name} takes, found {size[0]} x {size[1]}"
+        )
+    return size
 
 
 def logarithm(depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:

@@ -18,6 +18,7 @@ from keendepth.losses import photometric
 from keendepth.nn import checkpoint, warp
 from keendepth.nn.depth_net import DepthNet, DepthOnly
 from keendepth.training import register, scent_judging
+from keendepth.training.alignment import aligned
 from keendepth.training.config import FitOptions
 from keendepth.training.footage import find
 from keendepth.training.frames import FrameOptions, Frames, held_out
@@ -56,6 +57,9 @@ class ScentOptions:
     """Of the run, for poses = warmup."""
     velocity: float = 0.0
     """Weight of | |t| - |t of the data| | where a network gives the motion: metres from a speedometer (md4all: 0.02)."""
+    align_from: float = 1.0
+    """Share of the run after which a network's motion is made exact by direct alignment with the present depth (DDVO, Wang et al., CVPR 2018);
+    1: never. With `velocity` its length is then the data's."""
     geometry: float = 0.0
     """Weight of the frames' depths agreeing with each other (SC-SfMLearner: 0.5); doubles the work of the depth network."""
     smooth: float = 1e-3
@@ -186,7 +190,24 @@ class ScentRecipe:
         if options.velocity > 0:
             lengths = [m[:, :, :3, 3].norm(dim=2) for m in (found, known)]
             losses["velocity"] = options.velocity * (lengths[0] - lengths[1]).abs().mean()
-        return found, losses
+        if context.progress < options.align_from:
+            return found, losses
+        exact = self._aligned(found.detach(), seen, batch)
+        return exact, losses | {"pose": (found - exact).abs().mean()}
+
+    def _aligned(self, motion: Tensor, seen: Seen, batch: Batch) -> Tensor:
+        """The motion that best explains the frames with the present depth."""
+        frames, depth = batch["frames"], self.student.depth.depth(seen.sigmas[0].detach())
+        exact = [
+            aligned(frames[:, 1], frames[:, number], depth, one, batch["K"])
+            for number, one in zip((0, 2), motion, strict=True)
+        ]
+        found = torch.stack(exact)
+        if self.options.velocity > 0:
+            known = batch["motion"].transpose(0, 1)[:, :, :3, 3].norm(dim=2)
+            steps = found[:, :, :3, 3:]
+            found[:, :, :3, 3:] = steps * (known / steps.norm(dim=(2, 3)).clamp(min=1e-6))[..., None, None]
+        return found
 
     def _twin(self, seen: Seen, target: Target, batch: Batch, context: StepContext) -> tuple[Seen, dict[str, Tensor]]:
         """The texture-perturbed twin: its depth explains the clean frames, along a motion that does not learn from it."""

@@ -26,7 +26,7 @@ class Trainee(nn.Module):
     def __init__(self, depth: DepthNet, posed: bool, graph: nn.Module | None = None) -> None:
         super().__init__()
         self.depth = depth
-        self.pose = PoseNet(reach=3) if posed else None
+        self.pose = PoseNet() if posed else None
         self.graph = graph
 
     def forward(

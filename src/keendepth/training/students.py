@@ -1,0 +1,58 @@
+"""The depth networks that robust fine-tuning can begin from, behind one face: a shipped ONNX file of FastDepth's family, or a run on film."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from keendepth.nn import checkpoint
+from keendepth.nn.depth_net import DepthNet, DepthOnly
+from keendepth.nn.exposure import layers_before
+from keendepth.nn.mobile_depth import MobileDepth, load_onnx
+from keendepth.training.config import build, read_toml
+from keendepth.training.runs import CONFIG
+from keendepth.training.scent import NAME, WEIGHTS, ScentOptions
+
+
+class FilmDepth(nn.Module):
+    """A depth network that learned from film: depth in metres, or in its film's unit."""
+
+    usual = 2
+
+    def __init__(self, network: DepthNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def even(self, light: bool, noise: bool) -> None:
+        """From now on even light or take out noise before the first layer, too (`nn.exposure`); what is done so far stays."""
+        self.network.before = layers_before(light, noise, self.network.before)
+
+    def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+        return self.with_features(rgb, self.usual)[0]
+
+    def with_features(
+        self, rgb: Float[Tensor, "b 3 h w"], block: int = usual
+    ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b c h2 w2"]]:
+        """Depth, and the encoder's map number `block`: 2 is at 1/8 of the size."""
+        maps = self.network.features(rgb)
+        return self.network.depth(self.network.decoded(maps)[0]), maps[block]
+
+    def plain(self) -> nn.Module:
+        """As it ships: shares of the largest depth."""
+        return DepthOnly(self.network).eval()
+
+
+def load_student(path: Path) -> MobileDepth | FilmDepth:
+    """The network of an ONNX file: one of a run of `train scent` by the weights beside it, any other by the file itself.
+
+    FileNotFoundError; ModuleNotFoundError without the package onnx; ValueError for a file of a network that is not known.
+    """
+    weights, config = path.with_name(WEIGHTS), path.with_name(CONFIG)
+    if not weights.is_file():
+        return load_onnx(path)
+    options = build(ScentOptions, read_toml(config)[NAME], NAME)
+    network = DepthNet(options.channels, options.d_min, options.d_max, options.scales, options.even, options.quiet)
+    network.load_state_dict(checkpoint.load(weights)[0])
+    return FilmDepth(network)
