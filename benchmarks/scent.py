@@ -82,9 +82,13 @@ class Arm:
         return [str(run / "model.onnx") for run in self.runs]
 
     def cost(self) -> tuple[float, float]:
-        """(steps, seconds of training), means over the runs."""
-        ends = [[line for line in read_log(run) if "seconds" in line][-1] for run in self.runs]
-        return float(np.mean([e["step"] for e in ends])), float(np.mean([e["seconds"] for e in ends]))
+        """(steps, seconds of training), means over the runs; those of a run that this one went on from count, too."""
+        totals = []
+        for run in self.runs:
+            ends = [[line for line in read_log(part) if "seconds" in line][-1] for part in parts(run)]
+            totals.append([sum(end[key] for end in ends) for key in ("step", "seconds")])
+        steps, seconds = np.mean(totals, axis=0).tolist()
+        return steps, seconds
 
 
 def arms_of(texts: Sequence[str]) -> list[Arm]:
@@ -95,18 +99,34 @@ def arms_of(texts: Sequence[str]) -> list[Arm]:
     return [Arm(name, tuple(runs)) for name, runs in found.items()]
 
 
+def settings(run: Path) -> dict[str, Any]:
+    """config.toml of a run."""
+    return tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+
+
+def parts(run: Path) -> list[Path]:
+    """The run, and before it the one on film that it was made robust from."""
+    config = settings(run)
+    return [*parts(Path(config["robust"]["model"]).parent), run] if config["recipe"] == "robust" else [run]
+
+
 def overlap(run: Path) -> tuple[list[str], list[str]]:
     """(operations of training, those of them that are a corruption of the test)."""
-    options = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["scent"]
-    used = ["mirroring"] if options["flip"] else []
-    same = []
-    if options["jitter"]:  # its brightness and contrast are mild kin of two corruptions
-        used += ["brightness", "contrast", "saturation", "hue"]
-        same += ["brightness", "contrast"]
-    if options["twin"] or options.get("twin_share"):
-        used += options["twin_operations"]
-        same += [name for name in options["twin_operations"] if name in corruptions.CORRUPTIONS]
-    return used, same
+    used: list[str] = []
+    same: list[str] = []
+    for config in map(settings, parts(run)):
+        options = config[config["recipe"]]
+        if config["recipe"] == "robust":
+            used += ["mirroring", "cutting", *options["operations"]]
+        else:
+            used += ["mirroring"] if options["flip"] else []
+            if options["jitter"]:  # its brightness and contrast are mild kin of two corruptions
+                used += ["brightness", "contrast", "saturation", "hue"]
+                same += ["brightness", "contrast"]
+            if options["twin"] or options.get("twin_share"):
+                used += options["twin_operations"]
+    same += [name for name in used if name in corruptions.CORRUPTIONS and name not in same]
+    return list(dict.fromkeys(used)), same
 
 
 def clean(spec: str, data: Middles, ids: Sequence[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Batches for robust training: photos and rendered rooms, cut as the network that is made robust sees them; batch N follows from (seed, N)."""
+"""Batches for robust training: photos, frames of film and rendered rooms, cut as the network that is made robust sees them; batch N follows from (seed, N)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from keendepth.core import geometry
 from keendepth.data import folder
 from keendepth.refiners.windows import Window
 from keendepth.training.scenes import Scene, SceneCache, is_cache
+from keendepth.training.triplets import CACHE as TRIPLETS
+from keendepth.training.triplets import RenderedTriplets
 
 FARTHEST = 10.0  # metres of truth that count: where NYUv2's Kinect ends
 
@@ -53,11 +55,18 @@ class Twins:
         return collate([cut(self.sources.draw(self.options, rng), self.options, rng) for rng in rngs], self.options)
 
 
+class Frame(NamedTuple):
+    """The middle frame of a rendered triplet."""
+
+    film: RenderedTriplets
+    number: int
+
+
 @dataclass(frozen=True)
 class Sources:
-    """Photos by their files, and rendered scenes by (cache, number)."""
+    """Photos by their files (or frames), and rendered scenes by (cache, number)."""
 
-    photos: tuple[Path, ...] = ()
+    photos: tuple[Path | Frame, ...] = ()
     caches: tuple[SceneCache, ...] = ()
     scenes: tuple[tuple[int, int], ...] = ()
 
@@ -68,7 +77,10 @@ class Sources:
         """A picture, drawn with `rng`."""
         photo = bool(self.photos) and (not self.scenes or rng.random() < options.photo_share)
         if photo:
-            return Whole(io.read_image(self.photos[int(rng.integers(len(self.photos)))]).rgb)
+            chosen = self.photos[int(rng.integers(len(self.photos)))]
+            return Whole(
+                chosen.film.read(chosen.number).frames[1] if isinstance(chosen, Frame) else io.read_image(chosen).rgb
+            )
         return self.scene(int(rng.integers(len(self.scenes))))
 
     def scene(self, number: int) -> Whole:
@@ -79,25 +91,26 @@ class Sources:
 
 
 def find(data: Sequence[Path], options: TwinOptions) -> tuple[Sources, Sources]:
-    """(to learn from, held out) of folders of photos and caches of rendered scenes (`runs/render.py scenes`).
+    """(to learn from, held out) of folders of photos and caches of rendered scenes or triplets (`runs/render.py`).
 
-    Only scenes of `options.kinds` count. Where no cache is held out, a twentieth of the first one is set apart. ValueError
-    where there is nothing to learn from.
+    Of triplets the middle frames count as photos, unless they are held out. Only scenes of `options.kinds` count; where no cache of them
+    is held out, a twentieth of the first one is set apart. ValueError where there is nothing to learn from.
     """
     caches = [SceneCache(path) for path in map(Path, data) if is_cache(path)]
-    photos = [path for place in map(Path, data) if not is_cache(place) for path in _photos(place)]
+    photos = [photo for place in map(Path, data) if not is_cache(place) for photo in _photos(place)]
     learned, kept = [c for c in caches if not c.held_out], [c for c in caches if c.held_out]
     if learned and not kept and len(learned[0]) > 1:
         kept = [learned[0].set_apart(max(1, len(learned[0]) // 20))]
     found = Sources(tuple(photos), tuple(learned), tuple(_of_kinds(learned, options.kinds)))
     if not len(found):
-        raise ValueError(
-            "robust learns from data: give --data with folders of photos or rendered scenes (runs/render.py scenes)"
-        )
+        raise ValueError("robust learns from data: give --data with folders of photos or what runs/render.py makes")
     return found, Sources((), tuple(kept), tuple(_of_kinds(kept, options.kinds)))
 
 
-def _photos(place: Path) -> list[Path]:
+def _photos(place: Path) -> list[Path | Frame]:
+    if TRIPLETS.there(place):
+        film = RenderedTriplets(place)
+        return [] if film.held_out else [Frame(film, number) for number in range(len(film))]
     entries = folder.folder(place).entries
     return [entry["photo"] for entry in entries.values()]
 
