@@ -145,7 +145,7 @@ def test_distil_robust_trains_exports_and_is_read_back(photos: Path, tmp_path: P
     assert any(key.startswith("graph.") for key in keys)
     recipe, step = trained(tmp_path / "run")
     assert step == 2
-    assert parity(recipe.student.network.plain(), model, [torch.rand(1, 3, 64, 96)]) < 1e-4
+    assert parity(recipe.shipped().plain(), model, [torch.rand(1, 3, 64, 96)]) < 1e-4
     picture = Image(np.random.default_rng(1).integers(0, 255, (96, 128, 3), dtype=np.uint8))
     ours, before = OnnxPredictor(model).predict(picture), registry.build("indoor-small").predict(picture)
     assert ours.kind is before.kind
@@ -168,7 +168,7 @@ def test_a_network_from_film_is_made_robust(photos: Path, tmp_path: Path) -> Non
     recipe.export(tmp_path / "robust.onnx")
     picture = Image(np.random.default_rng(1).integers(90, 160, (32, 64, 3), dtype=np.uint8))
     before, after = (OnnxPredictor(path).predict(picture).values for path in (model, tmp_path / "robust.onnx"))
-    assert parity(recipe.student.network.plain(), tmp_path / "robust.onnx", [torch.rand(1, 3, 32, 64)]) < 1e-4
+    assert parity(recipe.shipped().plain(), tmp_path / "robust.onnx", [torch.rand(1, 3, 32, 64)]) < 1e-4
     assert after.mean() == pytest.approx(before.mean(), rel=0.5)  # the same unit, in other contrast
     with pytest.raises(ValueError, match="multiples of 16"):
         RobustRecipe(RobustTraining(model=str(model), size=(40, 64)))
@@ -233,7 +233,8 @@ def test_what_comes_before_a_network_ships_and_comes_back(
     notes = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))["notes"]
     assert ("evens" in notes, "takes out" in notes) == (light, noise)
     further = RobustRecipe(RobustTraining(model=str(tmp_path / "model.onnx"), size=(64, 64)))
-    assert [type(layer) for layer in further.student.network.before] == kinds
+    assert [type(layer) for layer in further.shipped().before] == kinds
+    assert [type(layer) for layer in further.student.network.before] == kinds[: int(light)]  # noise must be borne
 
 
 def test_what_ships_lies_between_the_first_and_the_last_weights() -> None:

@@ -39,10 +39,6 @@ class MobileDepth(nn.Module):
         """Depth in metres, >= 0, from rgb in 0..1; h and w multiples of 32, else ValueError; NaN spreads."""
         return self.network(self.before(rgb))
 
-    def even(self, light: bool, noise: bool) -> None:
-        """From now on even light or take out noise before the first layer, too (`nn.exposure`); what is done so far stays."""
-        self.before = layers_before(light, noise, self.before)
-
     def with_features(
         self, rgb: Float[Tensor, "b 3 h w"], block: int = usual
     ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b c h2 w2"]]:
@@ -132,7 +128,7 @@ def load_onnx(path: str | Path) -> MobileDepth:
     for layer, (weight, bias) in zip(layers, made, strict=True):
         layer.hold(torch.tensor(weight), torch.tensor(bias))
     kinds = {node.op_type for node in graph.node}
-    network.even("Pow" in kinds, "AveragePool" in kinds)
+    network.before = layers_before("Pow" in kinds, "AveragePool" in kinds)
     return network
 
 

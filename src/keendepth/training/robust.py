@@ -18,6 +18,8 @@ from keendepth.data import corruptions
 from keendepth.export import export_onnx
 from keendepth.losses.affine import gradient_matching
 from keendepth.losses.graph import GraphDistillation, GraphOptions
+from keendepth.nn.exposure import layers_before
+from keendepth.nn.quiet import QuietNoise
 from keendepth.nn.retinex import OPERATIONS, ROBUST, Perturbation, perturb
 from keendepth.nn.teachers import Teacher, load_teacher
 from keendepth.predictors import WEIGHTS
@@ -46,7 +48,8 @@ class RobustTraining:
     even: bool = False
     """Whether the student first evens exposure and contrast (`nn.exposure`); the teacher never does."""
     quiet: bool = False
-    """Whether the student then takes out fine noise that is stronger than photographs have (`nn.quiet`); the teacher never does."""
+    """Whether what ships then takes out fine noise that is stronger than photographs have (`nn.quiet`). The student learns without it:
+    behind it there is less to bear, and it bears less (docs/decisions.md)."""
     mix: float = 1.0
     """Share of the fine-tuned weights in what ships, beside the weights that training began with (WiSE-FT: 0.5); between the two
     lies less harm to clean pictures."""
@@ -152,7 +155,10 @@ class RobustRecipe:
         self.expert: Teacher | None = None
         self.student = Student(network, self.block, self._heads(network))
         self.teacher = Student(copy.deepcopy(network), self.block, None).eval().requires_grad_(False)
-        network.even(options.even, options.quiet)
+        self.quiet = options.quiet or any(isinstance(layer, QuietNoise) for layer in network.before)
+        network.before = layers_before(
+            options.even, False, [x for x in network.before if not isinstance(x, QuietNoise)]
+        )
         self.chances = chances(options.operations)
 
     def _heads(self, network: MobileDepth | FilmDepth) -> GraphDistillation | None:
@@ -232,7 +238,8 @@ class RobustRecipe:
         """AbsRel of twins against the truth of rendered scenes, of clean pictures, and how far clean answers moved from the teacher's."""
         rgb = batch["rgb"]
         twin = perturb(rgb, torch.Generator().manual_seed(CHANCE), self.chances)
-        clean, spoilt = (self._thinned(self.student(x).depth) for x in (rgb, twin))
+        shipped = self.shipped()
+        clean, spoilt = (self._thinned(shipped(x)) for x in (rgb, twin))
         before = self._thinned(self.teacher(rgb).depth)
         truth = self._thinned(batch["truth"])
         return {
@@ -241,10 +248,15 @@ class RobustRecipe:
             "moved": float((clean - before).abs().div(before + FLOOR).mean()),
         }  # fmt: skip
 
+    def shipped(self) -> MobileDepth | FilmDepth:
+        """A copy of the student as it would ship now."""
+        made = copy.deepcopy(mixed(self.teacher.network, self.student.network, self.options.mix))
+        made.before = layers_before(False, self.quiet, made.before)
+        return made
+
     def export(self, path: Path) -> dict[str, Any]:
         """ONNX of the plain network with any batch and size, and its card: that of the model it began from, and what changed."""
-        network = mixed(self.teacher.network, self.student.network, self.options.mix)
-        worst = export_onnx(network.plain(), path, self.size)
+        worst = export_onnx(self.shipped().plain(), path, self.size)
         content = self.source.to_dict() | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         content |= card_changes(self.source, self.options)
         path.with_suffix(".json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

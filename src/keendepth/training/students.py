@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 from jaxtyping import Float
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 
 from keendepth.nn import checkpoint
 from keendepth.nn.depth_net import DepthNet, DepthOnly
-from keendepth.nn.exposure import layers_before
 from keendepth.nn.mobile_depth import MobileDepth, load_onnx
 from keendepth.training.config import build, read_toml
 from keendepth.training.runs import CONFIG
@@ -23,11 +23,8 @@ class FilmDepth(nn.Module):
 
     def __init__(self, network: DepthNet) -> None:
         super().__init__()
+        self.before, network.before = network.before, nn.Sequential()
         self.network = network
-
-    def even(self, light: bool, noise: bool) -> None:
-        """From now on even light or take out noise before the first layer, too (`nn.exposure`); what is done so far stays."""
-        self.network.before = layers_before(light, noise, self.network.before)
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
         return self.with_features(rgb, self.usual)[0]
@@ -36,12 +33,12 @@ class FilmDepth(nn.Module):
         self, rgb: Float[Tensor, "b 3 h w"], block: int = usual
     ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b c h2 w2"]]:
         """Depth, and the encoder's map number `block`: 2 is at 1/8 of the size."""
-        maps = self.network.features(rgb)
+        maps = self.network.features(self.before(rgb))
         return self.network.depth(self.network.decoded(maps)[0]), maps[block]
 
     def plain(self) -> nn.Module:
         """As it ships: shares of the largest depth."""
-        return DepthOnly(self.network).eval()
+        return nn.Sequential(*self.before, DepthOnly(copy.deepcopy(self.network))).eval()
 
 
 def load_student(path: Path) -> MobileDepth | FilmDepth:
