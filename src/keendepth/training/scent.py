@@ -76,8 +76,6 @@ class ScentOptions:
     """Weight of the losses of the texture-perturbed twin, whose supervision stays clean; 0 leaves it out."""
     twin_from: float = 0.0
     """Share of the run after which the twin joins."""
-    twin_photometric: bool = True
-    """Whether the twin's depth must explain the frames, too; without, the clean depth alone teaches it: for a `twin_from` at which there is one (ours)."""
     twin_share: float = 0.0
     """Share of pictures that depth sees as their twin alone, at no cost in time; the frames it must explain stay clean (ours)."""
     twin_operations: tuple[str, ...] = ("illumination", "suppression", "foreign", "missing")
@@ -213,10 +211,8 @@ class ScentRecipe:
         """The texture-perturbed twin: its depth explains the clean frames, along a motion that does not learn from it."""
         options, depth = self.options, self.student.depth
         twin: Seen = self.student(self.teaching.perturbed(batch["seen"][:, 1], context.rng), options.stage)
-        losses: dict[str, Tensor] = {}
-        if options.twin_photometric:
-            again = target.detached().losses(twin.sigmas, depth, context.rng)
-            losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
+        again = target.detached().losses(twin.sigmas, depth, context.rng)
+        losses = {f"twin_{name}": options.twin * value for name, value in again.items()}
         pairs = zip(twin.sigmas, seen.sigmas, strict=True)
         apart = [(depth.depth(a).log() - depth.depth(b.detach()).log()).abs().mean() for a, b in pairs]
         losses["consistency"] = options.consistency * self._ramp(context) * torch.stack(apart).mean()
@@ -283,5 +279,5 @@ def _card(options: ScentOptions, stride: int, parameters: int, path: Path) -> di
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "input": {"stride": stride, "rule": "keep"},
         "output": {"scale": options.d_max},
-        "notes": f"distilled: {options.distil}; twin {options.twin:g}; poses {options.poses}",
+        "notes": f"distilled: {options.distil}; twin {options.twin:g}; poses {options.poses}; light evened: {options.even}; noise taken out: {options.quiet}",
     }
