@@ -1,4 +1,4 @@
-"""Direct alignment: the motion between two frames made exact by least squares on their pixels, given depth (Engel et al., PAMI 2017)."""
+"""Direct alignment: the motion between two frames made exact by least squares on their pixels, given depth (Engel et al., PAMI 2018)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d
 from keendepth.nn import warp
 from keendepth.nn.exposure import luminance
 
-# Ours: sizes as powers of two below the frames', and steps at each; from the third part on, steps change the pose by less than 0.01 pixel.
+# All ours. Sizes as powers of two below the frames', and steps at each.
 SCHEDULE = ((2, 3), (1, 3), (0, 3))
 SMALLEST_SIDE = 12  # pixels; smaller maps are left out
 SCALE = 2.0  # of the mean absolute error: differences well above it count little (Geman and McClure's weights)
