@@ -39,6 +39,7 @@ if [ -n "${ABLATIONS:-}" ]; then
   run no-graph --set steps="$STEPS" --set graph=0.0
   run adversarial --set steps="$STEPS" --set adversarial=4.0
   run no-exposure --set steps="$STEPS" --set even=false
+  run no-quiet --set steps="$STEPS" --set quiet=false
   run retinex-only --set steps="$STEPS" --set 'operations=["illumination", "suppression", "foreign", "missing"]'
   run no-photos --set steps="$STEPS" --set photo_share=0.0
 fi
