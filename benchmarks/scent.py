@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from keendepth.evaluation.plan import CorruptionPlan, DataPlan
 from keendepth.evaluation.robustness import PublishedRow, Robustness, robustness
 from keendepth.evaluation.subjects import Place, Work, models_of
 from keendepth.evaluation.tables import Spoilt
-from keendepth.training.runs import read_log
+from keendepth.training.runs import read_config, read_log
 from keendepth.training.triplets import RenderedTriplets
 
 CAP = (1e-3, 50.0)  # metres that are scored (scent_depth.md 10.5.1)
@@ -99,14 +98,9 @@ def arms_of(texts: Sequence[str]) -> list[Arm]:
     return [Arm(name, tuple(runs)) for name, runs in found.items()]
 
 
-def settings(run: Path) -> dict[str, Any]:
-    """config.toml of a run."""
-    return tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
-
-
 def parts(run: Path) -> list[Path]:
     """The run, and before it the one on film that it was made robust from."""
-    config = settings(run)
+    config = read_config(run)
     return [*parts(Path(config["robust"]["model"]).parent), run] if config["recipe"] == "robust" else [run]
 
 
@@ -114,7 +108,8 @@ def overlap(run: Path) -> tuple[list[str], list[str]]:
     """(operations of training, those of them that are a corruption of the test)."""
     used: list[str] = []
     same: list[str] = []
-    for config in map(settings, parts(run)):
+    for part in parts(run):
+        config = read_config(part)
         options = config[config["recipe"]]
         if config["recipe"] == "robust":
             used += ["mirroring", "cutting", *options["operations"]]

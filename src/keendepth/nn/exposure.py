@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,11 +33,9 @@ class EvenExposure(nn.Module):
         return torch.where(deviation < FLATTEST, stretched, rgb)
 
 
-def layers_before(light: bool, noise: bool, there: Iterable[nn.Module] = ()) -> nn.Sequential:
-    """`EvenExposure` and `QuietNoise`, as far as they are asked for or among `there`: light first, as it raises the noise of the dark."""
-    kinds = {type(layer) for layer in there}
-    asked = {EvenExposure: light, QuietNoise: noise}
-    return nn.Sequential(*(kind() for kind, wanted in asked.items() if wanted or kind in kinds))
+def layers_before(light: bool, noise: bool) -> nn.Sequential:
+    """`EvenExposure` and `QuietNoise`, as far as they are asked for: light first, as it raises the noise of the dark."""
+    return nn.Sequential(*([EvenExposure()] * light), *([QuietNoise()] * noise))
 
 
 def luminance(rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:

@@ -23,17 +23,17 @@ class QuietNoise(nn.Module):
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """rgb in 0..1 to the same, h and w at least 9; NaN spreads over the picture."""
-        lower, removed = rgb, torch.zeros_like(rgb)
-        noise = torch.zeros_like(rgb[:, :, :1, :1])
-        for number, share in enumerate(BANDS):
+        bands, lower = [], rgb
+        for number in range(len(BANDS)):
             smoother = smoothed(lower, 2**number)
-            band = lower - smoother
-            if not number:
-                deviation = NORMAL * band.abs().mean((2, 3), keepdim=True)
-                noise = (deviation.square() - LEAST**2).clamp(min=0)
+            bands.append(lower - smoother)
+            lower = smoother
+        deviation = NORMAL * bands[0].abs().mean((2, 3), keepdim=True)
+        noise = (deviation.square() - LEAST**2).clamp(min=0)
+        removed = torch.zeros_like(rgb)
+        for band, share in zip(bands, BANDS, strict=True):
             energy = _mean(_mean(band.square(), (2 * REACH + 1, 1)), (1, 2 * REACH + 1))
             removed = removed + band * (noise * share**2 / energy.clamp(min=1e-8)).clamp(max=1)
-            lower = smoother
         return rgb - removed
 
 

@@ -71,7 +71,7 @@ def warp(
     b, _, h, w = depth.shape
     turn = K @ motion[:, :3, :3] @ torch.linalg.inv(K)
     shift = K @ motion[:, :3, 3:]
-    points = (turn @ pixels(depth)) * depth.reshape(b, 1, h * w) + shift
+    points = (turn @ _pixels(depth)) * depth.reshape(b, 1, h * w) + shift
     z = points[:, 2:].clamp(min=NEAREST)
     size = torch.tensor([w, h], device=depth.device, dtype=depth.dtype)[:, None]
     place = points[:, :2] / z
@@ -87,7 +87,7 @@ def sample(picture: Float[Tensor, "b c h w"], grid: Float[Tensor, "b h w 2"]) ->
     return torch.nn.functional.grid_sample(picture, grid, "bilinear", "border", align_corners=False)
 
 
-def pixels(like: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "3 n"]:
+def _pixels(like: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "3 n"]:
     """(u, v, 1) of the pixel centres."""
     h, w = like.shape[2:]
     u = torch.arange(w, device=like.device, dtype=like.dtype) + 0.5

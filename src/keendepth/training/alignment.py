@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, pad
 
 from keendepth.nn import warp
 from keendepth.nn.exposure import luminance
@@ -58,19 +58,18 @@ def _level(target: Tensor, source: Tensor, depth: Tensor, K: Tensor, step: int) 
     side = 2**step
     pooled = [avg_pool2d(x, side) for x in (luminance(target), luminance(source), 1 / depth)]
     light = pooled[1]
-    wide = torch.cat([light[..., :1], light, light[..., -1:]], 3)
-    high = torch.cat([light[:, :, :1], light, light[:, :, -1:]], 2)
-    slopes = [light, (wide[..., 2:] - wide[..., :-2]) / 2, (high[:, :, 2:] - high[:, :, :-2]) / 2]
+    wide = pad(light, (1, 1, 1, 1), mode="replicate")
+    across = wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]
+    down = wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]
     smaller = K / K.new_tensor([side, side, 1.0])[:, None]
-    return _Level(pooled[0], torch.cat(slopes, 1), 1 / pooled[2], smaller)
+    return _Level(pooled[0], torch.cat([light, across / 2, down / 2], 1), 1 / pooled[2], smaller)
 
 
 def _step(level: _Level, motion: Tensor) -> Float[Tensor, "b 4 4"]:
     """One step of iteratively reweighted least squares over a small motion after the present one."""
-    difference, inside, seen = _difference(level, motion)
-    points = _points(level, motion)
+    seen, difference, inside = _difference(level, motion)
     weight = _weights(difference, inside)
-    rows = _slopes(seen, points, level.K).flatten(2)
+    rows = _slopes(seen, level.K).flatten(2).nan_to_num()
     normal = torch.einsum("bin,bn,bjn->bij", rows, weight, rows)
     wanted = -torch.einsum("bin,bn,bn->bi", rows, weight, difference)
     diagonal = normal.diagonal(dim1=1, dim2=2)
@@ -82,20 +81,12 @@ def _step(level: _Level, motion: Tensor) -> Float[Tensor, "b 4 4"]:
     return warp.rigid(by[:, 3:], by[:, :3]) @ motion
 
 
-def _difference(level: _Level, motion: Tensor) -> tuple[Float[Tensor, "b n"], Bool[Tensor, "b n"], Tensor]:
-    """(source as the target sees it less the target, 0 outside; which pixels count; the source's slopes there)."""
+def _difference(level: _Level, motion: Tensor) -> tuple[warp.Warped, Float[Tensor, "b n"], Bool[Tensor, "b n"]]:
+    """(source as the target sees it; its light less the target's, 0 outside; which pixels count)."""
     seen = warp.warp(level.slopes, level.depth, motion, level.K)
     difference = seen.picture[:, :1] - level.light
     inside = (seen.inside & torch.isfinite(difference)).flatten(1)
-    return torch.where(inside, difference.flatten(1), 0.0), inside, seen.picture[:, 1:].nan_to_num()
-
-
-def _points(level: _Level, motion: Tensor) -> Float[Tensor, "b 3 h w"]:
-    """The target's points in the source camera."""
-    b, _, h, w = level.depth.shape
-    rays = torch.linalg.inv(level.K) @ warp.pixels(level.depth)
-    found = motion[:, :3, :3] @ (rays * level.depth.reshape(b, 1, h * w)) + motion[:, :3, 3:]
-    return found.reshape(b, 3, h, w).nan_to_num(1.0)
+    return seen, torch.where(inside, difference.flatten(1), 0.0), inside
 
 
 def _weights(difference: Float[Tensor, "b n"], inside: Bool[Tensor, "b n"]) -> Float[Tensor, "b n"]:
@@ -104,13 +95,13 @@ def _weights(difference: Float[Tensor, "b n"], inside: Bool[Tensor, "b n"]) -> F
     return inside / (1 + (difference / (SCALE * mean).clamp(min=1e-4)).square()).square()
 
 
-def _slopes(slopes: Float[Tensor, "b 2 h w"], points: Float[Tensor, "b 3 h w"], K: Tensor) -> Float[Tensor, "b 6 h w"]:
+def _slopes(seen: warp.Warped, K: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 6 h w"]:
     """How each pixel's light changes with a translation and a turn of the points: the image's slopes times those of the projection."""
-    x, y, z = points.unbind(1)
-    z = z.clamp(min=warp.NEAREST)
-    a, c = x / z, y / z
-    along = slopes * torch.stack([K[:, 0, 0], K[:, 1, 1]], 1)[..., None, None]
-    u, v = along.unbind(1)
+    h, w = seen.grid.shape[1:3]
+    fx, fy, cx, cy = (x[:, None, None] for x in (K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2]))
+    a, c = ((seen.grid[..., 0] + 1) * w / 2 - cx) / fx, ((seen.grid[..., 1] + 1) * h / 2 - cy) / fy  # x / z and y / z
+    z = seen.depth[:, 0].clamp(min=warp.NEAREST)
+    u, v = seen.picture[:, 1] * fx, seen.picture[:, 2] * fy
     depth = -(u * a + v * c)
     return torch.stack([u / z, v / z, depth / z, depth * c - v, u - depth * a, v * a - u * c], 1)
 
@@ -122,6 +113,6 @@ def _cut(by: Float[Tensor, "b 3"], longest: Float[Tensor, "b 1"]) -> Float[Tenso
 
 def _error(level: _Level, motion: Tensor) -> Float[Tensor, " b"]:
     """Mean absolute difference of what counts; nothing in view is as bad as can be."""
-    difference, inside, _ = _difference(level, motion)
+    _, difference, inside = _difference(level, motion)
     count = inside.sum(1)
     return torch.where(count > 0, difference.abs().sum(1) / count.clamp(min=1), torch.inf)

@@ -18,7 +18,7 @@ from keendepth.data import corruptions
 from keendepth.export import export_onnx
 from keendepth.losses.affine import gradient_matching
 from keendepth.losses.graph import GraphDistillation, GraphOptions
-from keendepth.nn.exposure import layers_before
+from keendepth.nn.exposure import EvenExposure, layers_before
 from keendepth.nn.quiet import QuietNoise
 from keendepth.nn.retinex import OPERATIONS, ROBUST, Perturbation, perturb
 from keendepth.nn.teachers import Teacher, load_teacher
@@ -155,10 +155,9 @@ class RobustRecipe:
         self.expert: Teacher | None = None
         self.student = Student(network, self.block, self._heads(network))
         self.teacher = Student(copy.deepcopy(network), self.block, None).eval().requires_grad_(False)
-        self.quiet = options.quiet or any(isinstance(layer, QuietNoise) for layer in network.before)
-        network.before = layers_before(
-            options.even, False, [x for x in network.before if not isinstance(x, QuietNoise)]
-        )
+        there = {type(layer) for layer in network.before}
+        self.even, self.quiet = options.even or EvenExposure in there, options.quiet or QuietNoise in there
+        network.before = layers_before(self.even, False)
         self.chances = chances(options.operations)
 
     def _heads(self, network: MobileDepth | FilmDepth) -> GraphDistillation | None:
@@ -251,7 +250,7 @@ class RobustRecipe:
     def shipped(self) -> MobileDepth | FilmDepth:
         """A copy of the student as it would ship now."""
         made = copy.deepcopy(mixed(self.teacher.network, self.student.network, self.options.mix))
-        made.before = layers_before(False, self.quiet, made.before)
+        made.before = layers_before(self.even, self.quiet)
         return made
 
     def export(self, path: Path) -> dict[str, Any]:

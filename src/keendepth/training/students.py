@@ -8,12 +8,10 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from keendepth.nn import checkpoint
 from keendepth.nn.depth_net import DepthNet, DepthOnly
 from keendepth.nn.mobile_depth import MobileDepth, load_onnx
-from keendepth.training.config import build, read_toml
-from keendepth.training.runs import CONFIG
-from keendepth.training.scent import NAME, WEIGHTS, ScentOptions
+from keendepth.training.methods import trained
+from keendepth.training.scent import WEIGHTS
 
 
 class FilmDepth(nn.Module):
@@ -42,14 +40,11 @@ class FilmDepth(nn.Module):
 
 
 def load_student(path: Path) -> MobileDepth | FilmDepth:
-    """The network of an ONNX file: one of a run of `train scent` by the weights beside it, any other by the file itself.
+    """The network of an ONNX file: one of a run of `train scent` by the run's folder around it, any other by the file itself.
 
     FileNotFoundError; ModuleNotFoundError without the package onnx; ValueError for a file of a network that is not known.
     """
-    weights, config = path.with_name(WEIGHTS), path.with_name(CONFIG)
-    if not weights.is_file():
+    if not path.with_name(WEIGHTS).is_file():
         return load_onnx(path)
-    options = build(ScentOptions, read_toml(config)[NAME], NAME)
-    network = DepthNet(options.channels, options.d_min, options.d_max, options.scales, options.even, options.quiet)
-    network.load_state_dict(checkpoint.load(weights)[0])
-    return FilmDepth(network)
+    recipe, _ = trained(path.parent)
+    return FilmDepth(recipe.student.depth)
