@@ -16,6 +16,7 @@ from keendepth.losses import photometric  # noqa: E402
 from keendepth.nn import checkpoint  # noqa: E402
 from keendepth.nn.depth_net import DepthNet  # noqa: E402
 from keendepth.nn.pose_net import PoseNet  # noqa: E402
+from keendepth.training import twins  # noqa: E402
 from keendepth.training.config import FIT, FitOptions, resolve  # noqa: E402
 from keendepth.training.frames import collate  # noqa: E402
 from keendepth.training.methods import train, trained  # noqa: E402
@@ -292,6 +293,16 @@ def test_rendered_triplets_are_exact(rendered: RenderedTriplets) -> None:
     one = rendered.read(0)
     assert one.labels.max() > 0
     assert (one.near[one.labels == 0] == 0).all()  # sky
+
+
+@pytest.mark.slow
+def test_middle_frames_are_photos_for_robust_training(rendered: RenderedTriplets) -> None:
+    learned, judged = twins.find([rendered.folder], twins.TwinOptions())
+    assert len(learned) == len(rendered)
+    assert not len(judged)
+    drawn = learned.draw(twins.TwinOptions(), np.random.default_rng(0))
+    assert drawn.near is None
+    assert any(np.array_equal(drawn.rgb, rendered.read(number).frames[1]) for number in range(len(rendered)))
 
 
 @pytest.mark.slow
